@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package results keeps what happened: a run directory with one folder a cell,
+// and in it an append-only events.jsonl that is written as things happen.
+//
+// In come the plan of a cell, the agent's messages, program output and the
+// console; out goes a [Record] of a cell, read back from disk. Everything else
+// about a run (verdicts, tables, exports) is derived from records by the inner
+// rooms: verdict judges, report shows, ktap and console read the two formats
+// that guests produce. Nothing here starts a guest or decides what to run.
+package results
+
+import (
+	"time"
+
+	"noiommu-farm/guestagent/wire"
+	"noiommu-farm/suites/contract"
+)
+
+// Event is one line of events.jsonl. Exactly one of the pointers is set.
+type Event struct {
+	Time    time.Time    `json:"time"`
+	Planned *Planned     `json:"planned,omitempty"` // first event of a cell
+	Booted  *Booted      `json:"booted,omitempty"`
+	Agent   *wire.ToHost `json:"agent,omitempty"`   // what the agent said, pongs left out
+	Running *Running     `json:"running,omitempty"` // the host asked for a program
+	Hung    *Hung        `json:"hung,omitempty"`    // the guest no longer answers
+	Lost    *Lost        `json:"lost,omitempty"`    // the connection to the agent ended too early
+	Infra   *Infra       `json:"infra,omitempty"`   // the farm failed
+	Ended   *Ended       `json:"ended,omitempty"`   // last event of a cell that was carried to its end
+}
+
+// Planned is all that the host knows of a cell before it boots.
+type Planned struct {
+	Cell     string         `json:"cell"`
+	Kernel   Kernel         `json:"kernel"`
+	Machine  Machine        `json:"machine"`
+	Facts    contract.Facts `json:"facts"`
+	Programs []Program      `json:"programs"`
+	Absent   []Absent       `json:"absent"` // programs that this cell cannot or shall not run
+}
+
+// Kernel says which kernel a cell tests.
+type Kernel struct {
+	Source   string `json:"source"`    // as asked for: "debian:7.3"
+	SourceID string `json:"source_id"` // content hash of the tree
+	Config   string `json:"config"`    // name of the configuration
+	Release  string `json:"release"`   // uname -r
+	Build    string `json:"build"`     // key of the build in the cache
+	Compiler string `json:"compiler"`
+	// ConfigSHA256 is the hash of the built .config; the guest's
+	// /proc/config.gz must unpack to the same.
+	ConfigSHA256 string `json:"config_sha256"`
+}
+
+// Machine says what a cell runs on.
+type Machine struct {
+	Topology  string   `json:"topology"`
+	Devices   []string `json:"devices"`
+	CPUs      int      `json:"cpus"`
+	MemoryMiB int      `json:"memory_mib"`
+	Accel     string   `json:"accel"`
+	QEMU      string   `json:"qemu"` // version
+}
+
+// Program is one test program of a cell and what it must print.
+type Program struct {
+	ID      uint32        `json:"id"`
+	Name    string        `json:"name"` // "get_pa", "vfio/vfio_pci_device_test"
+	Argv    []string      `json:"argv"`
+	Env     []string      `json:"env,omitempty"`
+	Timeout time.Duration `json:"timeout"`
+	// Tests are the results that must be there, no more and no fewer. Nil
+	// means that the program itself decides which tests it has.
+	Tests []Expected `json:"tests,omitempty"`
+	// Skips says which of the program's own tests must be skipped.
+	Skips []contract.Skip `json:"skips,omitempty"`
+}
+
+// Expected is what one test must do in this cell.
+type Expected struct {
+	Name     string   `json:"name"`
+	Skip     string   `json:"skip,omitempty"`     // the typed reason it must be skipped with; empty when it must pass
+	Evidence []string `json:"evidence,omitempty"` // counters that must be above zero for a pass
+}
+
+// Absent is a program that is known and not run, and why.
+type Absent struct {
+	Name   string `json:"name"`
+	Reason string `json:"reason"`
+}
+
+// Booted says that QEMU was started.
+type Booted struct {
+	Command string `json:"command"` // shell-quoted, exact
+}
+
+// Running says that the host sent a program to the agent.
+type Running struct {
+	ID uint32 `json:"id"`
+}
+
+// Hung says that the guest stopped answering while QEMU still ran.
+type Hung struct {
+	Doing string `json:"doing"` // what the host was waiting for
+}
+
+// Lost says that the connection to the agent ended while it was still needed.
+type Lost struct {
+	Doing string `json:"doing"` // what the host was waiting for
+}
+
+// Infra says what the farm could not do. A cell with such an event has no
+// green result that comes after it.
+type Infra struct {
+	Err string `json:"err"`
+}
+
+// Ended is the farm's final word: QEMU is gone and every stream was read to
+// its end.
+type Ended struct {
+	QEMU   string `json:"qemu"`             // how QEMU ended, in words
+	Code   int    `json:"code"`             // its exit code; -1 when a signal ended it
+	Signal int    `json:"signal,omitempty"` // the signal that ended it
+	Killed bool   `json:"killed,omitempty"` // the farm itself ended it
+}

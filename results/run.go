@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package results
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Run is the head of a run directory: what was asked for, when, and with what.
+type Run struct {
+	ID       string            `json:"id"`
+	Started  time.Time         `json:"started"`
+	Command  []string          `json:"command"`  // the farm's own arguments
+	Cells    []string          `json:"cells"`    // names, in the order of the plan
+	Versions map[string]string `json:"versions"` // farm, go, qemu, host kernel
+}
+
+const (
+	runFile  = "run.json"
+	cellsDir = "cells"
+)
+
+// CreateRun makes a run directory below root, with a new ID that sorts by time,
+// and points root/latest at it.
+func CreateRun(root string, r Run) (dir string, err error) {
+	var salt [2]byte
+	rand.Read(salt[:])
+	r.Started = time.Now().UTC()
+	r.ID = r.Started.Format("20060102-150405-") + hex.EncodeToString(salt[:])
+	dir = filepath.Join(root, r.ID)
+	if err := os.MkdirAll(filepath.Join(dir, cellsDir), 0o755); err != nil {
+		return "", fmt.Errorf("create run directory: %w", err)
+	}
+	if err := WriteJSON(filepath.Join(dir, runFile), r); err != nil {
+		return "", fmt.Errorf("create run directory: %w", err)
+	}
+	latest := filepath.Join(root, "latest")
+	next := latest + "." + r.ID
+	if err := os.Symlink(r.ID, next); err == nil {
+		// A link that cannot be replaced is no reason to lose a run.
+		if os.Rename(next, latest) != nil {
+			os.Remove(next)
+		}
+	}
+	return dir, nil
+}
+
+// ReadRun reads the head of a run directory.
+func ReadRun(dir string) (Run, error) {
+	var r Run
+	text, err := os.ReadFile(filepath.Join(dir, runFile))
+	if err != nil {
+		return r, fmt.Errorf("read run: %w", err)
+	}
+	if err := json.Unmarshal(text, &r); err != nil {
+		return r, fmt.Errorf("read run: %s: %w", runFile, err)
+	}
+	return r, nil
+}
+
+// CellDir is the folder of a cell in a run directory.
+func CellDir(runDir, cell string) string { return filepath.Join(runDir, cellsDir, cell) }
+
+// WriteJSON writes a file whole or not at all.
+func WriteJSON(path string, v any) error {
+	text, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	return WriteFile(path, append(text, '\n'))
+}
+
+// WriteFile writes a file whole or not at all.
+func WriteFile(path string, text []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	if _, err := f.Write(text); err != nil {
+		f.Close()
+		return err
+	}
+	if err := f.Chmod(0o644); err != nil {
+		f.Close()
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}

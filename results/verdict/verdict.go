@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package verdict judges a cell from its record alone: the plan with its
+// expectations, the agent's words, the KTAP that programs printed, the
+// evidence in it, and the console. It is the one place where something becomes
+// a pass, and it makes one only of a test that was expected to pass, said so,
+// moved its evidence counters, ran in a program that ended well, and during
+// which the kernel log stayed clean.
+//
+// It reads records and never writes; it knows nothing of guests.
+package verdict
+
+import (
+	"time"
+
+	"noiommu-farm/results"
+	"noiommu-farm/results/console"
+)
+
+// Verdict is what became of a test, a program, a cell or a run.
+type Verdict string
+
+const (
+	Pass    Verdict = "pass"
+	Skip    Verdict = "skip"    // for a typed reason that the cell's facts call for
+	XFail   Verdict = "xfail"   // failed, and the program itself says that it must
+	Infra   Verdict = "infra"   // the farm is bad: says nothing of the kernel
+	Fail    Verdict = "fail"    // the kernel under test is bad
+	Timeout Verdict = "timeout" // it did not end in time
+	Crash   Verdict = "crash"   // the kernel crashed
+)
+
+// rank orders verdicts by what must be told first. A failure of the kernel is
+// a fact even when the farm failed later, so it outranks infra.
+var rank = map[Verdict]int{Pass: 1, Skip: 0, XFail: 1, Infra: 2, Fail: 3, Timeout: 4, Crash: 5}
+
+// Worst is the verdict that stands for both.
+func Worst(a, b Verdict) Verdict {
+	if rank[b] > rank[a] {
+		return b
+	}
+	return a
+}
+
+// Good says whether a verdict is as expected.
+func (v Verdict) Good() bool { return v == Pass || v == Skip || v == XFail }
+
+// Test is one judged test.
+type Test struct {
+	Name        string            `json:"name"`
+	Verdict     Verdict           `json:"verdict"`
+	Reason      string            `json:"reason,omitempty"`
+	Evidence    map[string]int64  `json:"evidence,omitempty"`
+	Diagnostics []string          `json:"diagnostics,omitempty"`
+	Findings    []console.Finding `json:"findings,omitempty"` // what the kernel said meanwhile
+}
+
+// Program is one judged test program.
+type Program struct {
+	ID       uint32            `json:"id"`
+	Name     string            `json:"name"`
+	Verdict  Verdict           `json:"verdict"`
+	Reason   string            `json:"reason,omitempty"` // what is wrong with the program as a whole
+	Tests    []Test            `json:"tests"`
+	Wall     time.Duration     `json:"wall_ns"`
+	Findings []console.Finding `json:"findings,omitempty"` // between its tests
+}
+
+// Cell is one judged cell.
+type Cell struct {
+	Name     string            `json:"name"`
+	Kernel   results.Kernel    `json:"kernel"`
+	Machine  results.Machine   `json:"machine"`
+	Verdict  Verdict           `json:"verdict"`
+	Reason   string            `json:"reason,omitempty"` // what is wrong with the cell as a whole
+	Programs []Program         `json:"programs"`
+	Absent   []results.Absent  `json:"absent,omitempty"`
+	Findings []console.Finding `json:"findings,omitempty"` // outside every program
+	Wall     time.Duration     `json:"wall_ns"`            // plan to end
+	Dir      string            `json:"dir"`
+}
+
+// Counts are numbers of tests by verdict.
+type Counts map[Verdict]int
+
+// Counts counts the tests of a program.
+func (p Program) Counts() Counts {
+	c := make(Counts)
+	for _, t := range p.Tests {
+		c[t.Verdict]++
+	}
+	return c
+}
+
+// Counts counts the tests of a cell.
+func (c Cell) Counts() Counts {
+	sum := make(Counts)
+	for _, p := range c.Programs {
+		for v, n := range p.Counts() {
+			sum[v] += n
+		}
+	}
+	return sum
+}

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package contract
+
+import "path"
+
+// Kselftest is what is known of one of the kernel's own test programs. They
+// declare nothing themselves, so it is written down here once.
+type Kselftest struct {
+	Suite    string        // directory under tools/testing/selftests: "vfio"
+	Program  string        // "vfio_dma_mapping_test"
+	Requires []Requirement // what it needs of a cell
+	Off      string        // why it is not run unless asked for by name
+	Skips    []Skip        // tests in it that are skipped for want of something
+}
+
+// Skip says that tests of a program must be skipped in a cell.
+type Skip struct {
+	Match  string      `json:"match"`  // glob of the test's name, as in path.Match
+	Unless Requirement `json:"unless"` // what the cell would need for them to run
+}
+
+// Matches says whether the test of that name is one of those.
+func (s Skip) Matches(name string) bool {
+	ok, err := path.Match(s.Match, name)
+	return ok && err == nil
+}
+
+// Kselftests are the kernel's own VFIO and iommufd test programs as of Linux
+// 7.3.4 (tools/testing/selftests/{vfio,iommu}).
+var Kselftests = []Kselftest{
+	{Suite: "vfio", Program: "vfio_iommufd_setup_test", Requires: []Requirement{IOMMU, Cdev}},
+	{Suite: "vfio", Program: "vfio_pci_device_test", Requires: []Requirement{IOMMU, Cdev}},
+	{Suite: "vfio", Program: "vfio_dma_mapping_test", Requires: []Requirement{IOMMU, Cdev, Group, Hugepages},
+		Skips: []Skip{{Match: "*_anonymous_hugetlb_1gb.*", Unless: Hugepages1G}}},
+	{Suite: "vfio", Program: "vfio_dma_mapping_mmio_test", Requires: []Requirement{IOMMU, Cdev, Group}},
+	{Suite: "vfio", Program: "vfio_pci_device_init_perf_test", Requires: []Requirement{IOMMU, Cdev, Group}},
+	{Suite: "vfio", Program: "vfio_pci_sriov_uapi_test", Requires: []Requirement{IOMMU, Cdev, Group, IGB, SRIOV}},
+	{Suite: "vfio", Program: "vfio_pci_driver_test", Requires: []Requirement{IOMMU, Cdev, Group, IGB},
+		Off: "pins 1.1 GiB and takes more than 6 minutes under emulation"},
+	{Suite: "iommu", Program: "iommufd"},
+	{Suite: "iommu", Program: "iommufd_fail_nth"},
+}
+
+// FindKselftest finds what is known of a program. A program that is not known
+// (one that a patch adds, say) is run wherever there is an IOMMU or not.
+func FindKselftest(suite, program string) Kselftest {
+	for _, k := range Kselftests {
+		if k.Suite == suite && k.Program == program {
+			return k
+		}
+	}
+	return Kselftest{Suite: suite, Program: program}
+}
