@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package console
+
+import (
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// report is a finding that is still being read.
+type report struct {
+	rule    *rule
+	groups  []string
+	context string
+	finding Finding
+
+	frames  []frame
+	stack   int    // number of stacks begun
+	access  string // "Read", "Write"
+	idle    int    // lines since the last one that is surely part of it
+	pending []string
+	ended   bool // its end mark was seen
+}
+
+var (
+	access = regexp.MustCompile(`^(Read|Write|read|write) (?:of size|at)\b`)
+	task   = regexp.MustCompile(`\bCPU: ?(\d+)\b.*?\bPID: (\d+) (?:Comm: (.{1,15}?) (?:Not tainted|Tainted))?`)
+	onCPU  = regexp.MustCompile(`\bCPU: ?#?(\d+)`)
+	atCPU  = regexp.MustCompile(`, CPU#(\d+): (.{1,15})/(\d+)$`)
+	ofTask = regexp.MustCompile(`^(?:INFO: task |.*\[)([^:\]]{1,15}):(\d+)(?:\]| )`)
+	stuck  = regexp.MustCompile(`CPU#(\d+) stuck for`)
+	endOf  = regexp.MustCompile(`^---\[ end (?:trace|Kernel panic)`)
+
+	// Lines that belong to a report although they name no function.
+	part = regexp.MustCompile(`^(?:\s|Call |Modules linked|Code:|Hardware name|Workqueue:|R[A-Z0-9]{1,2}\d?: |[A-Z]{2}\d?:|e?flags|x\d+ ?:|r\d+ ?:|sp :|pstate|CPU:|CPU |Pid:|Tainted|Comm|Process|Stack|Oops|Internal error|Unable to handle|Krnl|GPR|NIP|LR|MSR|CFAR|IRQMASK|<|-{3}|={3}|Read of|Write of|Allocated by|Freed by|The buggy|page:|Memory state|Disabling lock|irq event|hardirqs|softirqs|other info|Possible unsafe|stack backtrace|locks held|\d+ locks? held|but task|is trying|which lock|the existing|backtrace)`)
+)
+
+func (r *report) add(number int, text string) {
+	f := &r.finding
+	if len(f.Lines) < MaxLines {
+		f.Lines = append(f.Lines, text)
+	}
+	f.Last = number
+	if r.access == "" {
+		if m := access.FindStringSubmatch(text); m != nil {
+			r.access = strings.ToUpper(m[1][:1]) + m[1][1:]
+		}
+	}
+	r.where(text)
+	if stackStart.MatchString(text) {
+		r.stack++
+	}
+	for _, fr := range frames(text) {
+		if len(r.frames) < maxFrames {
+			fr.stack = r.stack
+			r.frames = append(r.frames, fr)
+		}
+	}
+}
+
+// where reads CPU, PID and name of the task.
+func (r *report) where(text string) {
+	f := &r.finding
+	if m := atCPU.FindStringSubmatch(text); m != nil {
+		f.CPU, f.Comm, f.PID = number(m[1]), m[2], number(m[3])
+	}
+	if m := task.FindStringSubmatch(text); m != nil && f.Comm == "" {
+		f.CPU, f.PID, f.Comm = number(m[1]), number(m[2]), m[3]
+	}
+	if m := stuck.FindStringSubmatch(text); m != nil && f.CPU < 0 {
+		f.CPU = number(m[1])
+	}
+	if m := ofTask.FindStringSubmatch(text); m != nil && f.PID < 0 && (r.rule.class == HungTask || r.rule.class == SoftLockup) {
+		f.Comm, f.PID = m[1], number(m[2])
+	}
+}
+
+func number(s string) int {
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		return -1
+	}
+	return n
+}
+
+// finish makes title and function out of what was read.
+func (r *report) finish() Finding {
+	f := r.finding
+	f.Class = r.rule.class
+	f.Function = guilty(r)
+	f.Title = r.title(f.Function)
+	return f
+}
+
+func (r *report) title(function string) string {
+	t := r.rule.title
+	for i, g := range r.groups {
+		if i > 0 {
+			t = strings.ReplaceAll(t, "$"+strconv.Itoa(i), strings.TrimSpace(g))
+		}
+	}
+	if r.access == "" || strings.Contains(t, "invalid-free") || strings.Contains(t, "double-free") {
+		t = strings.ReplaceAll(t, " $RW", "")
+	}
+	t = strings.ReplaceAll(t, "$RW", r.access)
+	if function == "" {
+		t = strings.ReplaceAll(t, " in $F", "")
+	}
+	return strings.ReplaceAll(t, "$F", function)
+}
