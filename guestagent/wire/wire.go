@@ -125,7 +125,7 @@ type Run struct {
 	Name      string   `json:"name"` // for the marker in the kernel log
 	Argv      []string `json:"argv"` // argv[0] is an absolute path
 	Env       []string `json:"env"`
-	TimeoutMS int64    `json:"timeout_ms"` // after it the program's process group is killed
+	TimeoutMS int64    `json:"timeout_ms"` // above 0; after it the program's process group is killed
 }
 
 // Kill ends a running program before its time.
@@ -142,7 +142,7 @@ type Started struct {
 // bytes of each stream it sent to the output port before this message.
 type Exited struct {
 	ID        uint32 `json:"id"`
-	Code      int    `json:"code"`      // exit code; -1 when a signal ended it
+	Code      int    `json:"code"`      // exit code; -1 when a signal ended it, or nothing did (Stuck)
 	Signal    int    `json:"signal"`    // signal that ended it, or 0
 	TimedOut  bool   `json:"timed_out"` // the agent killed it at its timeout
 	Core      bool   `json:"core"`      // the kernel dumped core
@@ -150,7 +150,8 @@ type Exited struct {
 	Stderr    int64  `json:"stderr"`    // bytes
 	CoreBytes int64  `json:"core_bytes"`
 	WallMS    int64  `json:"wall_ms"`
-	Leftovers int    `json:"leftovers"` // processes of its group that had to be killed after it ended
+	Leftovers int    `json:"leftovers"` // processes it left behind, in its group or not, that had to be killed
+	Stuck     int    `json:"stuck"`     // of the program and its leftovers: those that SIGKILL did not end
 	Taint     int64  `json:"taint"`     // /proc/sys/kernel/tainted afterwards
 }
 

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"noiommu-farm/guestagent/wire"
+)
+
+// coreDir is where the kernel leaves core files.
+const coreDir = "/run/cores"
+
+// controlPort is what the agent needs of the control port.
+type controlPort interface {
+	io.ReadWriter
+	SetReadDeadline(time.Time) error
+	SetWriteDeadline(time.Time) error
+}
+
+// agent serves one host. What may take long (prepare, bind, run) is done one
+// at a time beside the loop that reads the control port, so that the agent
+// always answers a ping.
+type agent struct {
+	machine  machine
+	port     controlPort
+	control  *wire.Conn
+	programs *programs
+	failed   chan error // of a job, when the agent cannot go on
+
+	mu        sync.Mutex
+	doing     string // the job at hand, or ""
+	running   uint32 // the program at hand, while kill is not nil
+	kill      chan struct{}
+	coreLimit int64
+}
+
+func newAgent(m machine, control controlPort, out io.Writer, log *kernelLog) *agent {
+	return &agent{
+		machine: m,
+		port:    control,
+		control: wire.NewConn(control),
+		failed:  make(chan error, 1),
+		programs: &programs{
+			nursery: newNursery(),
+			output:  &output{w: out},
+			log:     log,
+			tmp:     "/tmp",
+			cores:   coreDir,
+			taint:   m.taint,
+			stuck:   stuckAfter,
+		},
+	}
+}
+
+// serve shakes hands and obeys until the host says power off (nil) or nothing
+// more can be done.
+func (a *agent) serve() error {
+	if err := a.handshake(); err != nil {
+		return err
+	}
+	messages, ended := make(chan wire.ToGuest), make(chan error, 1)
+	go func() {
+		for {
+			var m wire.ToGuest
+			if err := a.control.Recv(&m); err != nil {
+				ended <- err
+				return
+			}
+			messages <- m
+		}
+	}()
+	for {
+		select {
+		case m := <-messages:
+			if m.PowerOff != nil {
+				return nil
+			}
+			if err := a.obey(m); err != nil {
+				return err
+			}
+		case err := <-ended:
+			return fmt.Errorf("listen to the host: %w", err)
+		case err := <-a.failed:
+			return err
+		}
+	}
+}
+
+// handshake says hello and hears the host's.
+func (a *agent) handshake() error {
+	hello, err := a.machine.hello()
+	if err != nil {
+		return fmt.Errorf("say hello: %w", err)
+	}
+	// Errors mean a port that cannot time out, which is none of ours.
+	if err := a.port.SetWriteDeadline(time.Now().Add(hostWithin)); err != nil {
+		return fmt.Errorf("say hello: %w", err)
+	}
+	if err := a.control.Send(wire.ToHost{Hello: hello}); err != nil {
+		return fmt.Errorf("say hello: %w", err)
+	}
+	if err := a.port.SetReadDeadline(time.Now().Add(hostWithin)); err != nil {
+		return fmt.Errorf("wait for the host's hello: %w", err)
+	}
+	var m wire.ToGuest
+	if err := a.control.Recv(&m); err != nil {
+		return fmt.Errorf("wait for the host's hello: %w", err)
+	}
+	if m.Hello == nil {
+		return fmt.Errorf("wait for the host's hello: something else came first")
+	}
+	// From here on the host may be silent as long as it likes.
+	if err := a.port.SetReadDeadline(time.Time{}); err != nil {
+		return err
+	}
+	return a.port.SetWriteDeadline(time.Time{})
+}
+
+// farewell tells the host why the agent gives up.
+func (a *agent) farewell(err error) error {
+	return a.control.Send(wire.ToHost{Error: &wire.Error{Doing: "serve", Err: errnoText(err)}})
+}
+
+// obey carries out one message. The error ends the agent.
+func (a *agent) obey(m wire.ToGuest) error {
+	switch {
+	case m.Ping != nil:
+		return a.control.Send(wire.ToHost{Pong: m.Ping})
+	case m.Kill != nil:
+		a.killProgram(m.Kill.ID)
+		return nil
+	case m.Prepare != nil:
+		return a.begin("prepare", 0, func(<-chan struct{}) (wire.ToHost, error) { return a.prepare(m.Prepare) })
+	case m.Bind != nil:
+		return a.begin("bind", 0, func(<-chan struct{}) (wire.ToHost, error) {
+			bound := a.machine.bind(m.Bind.BDFs)
+			return wire.ToHost{Bound: &bound}, nil
+		})
+	case m.Run != nil:
+		return a.begin("run "+m.Run.Name, m.Run.ID, func(kill <-chan struct{}) (wire.ToHost, error) {
+			return a.runProgram(m.Run, kill)
+		})
+	}
+	return fmt.Errorf("a second hello from the host")
+}
+
+// begin does one job beside the loop and sends its answer. While there is a
+// job, another is refused.
+func (a *agent) begin(doing string, id uint32, job func(kill <-chan struct{}) (wire.ToHost, error)) error {
+	a.mu.Lock()
+	if a.doing != "" {
+		busy := a.doing
+		a.mu.Unlock()
+		return a.control.Send(wire.ToHost{Error: &wire.Error{Doing: doing, Err: "busy: " + busy + " is not finished"}})
+	}
+	kill := make(chan struct{})
+	a.doing, a.running, a.kill = doing, id, kill
+	a.mu.Unlock()
+
+	go func() {
+		answer, err := job(kill)
+		if err != nil {
+			answer = wire.ToHost{Error: &wire.Error{Doing: doing, Err: errnoText(err)}}
+		}
+		// Before the answer: with it the host may ask for the next job.
+		a.mu.Lock()
+		a.doing, a.kill = "", nil
+		a.mu.Unlock()
+		if err := a.control.Send(answer); err != nil {
+			a.fail(fmt.Errorf("%s: answer: %w", doing, err))
+		}
+	}()
+	return nil
+}
+
+func (a *agent) fail(err error) {
+	select {
+	case a.failed <- err:
+	default: // the first reason is enough
+	}
+}
+
+// killProgram ends the program with this id. One that has ended already is no
+// error: the message and the end may have met.
+func (a *agent) killProgram(id uint32) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.kill != nil && a.running == id {
+		close(a.kill)
+		a.kill = nil
+	}
+}
+
+func (a *agent) prepare(p *wire.Prepare) (wire.ToHost, error) {
+	if p.Hugepages < 0 || p.Hugepages1G < 0 || p.CoreLimit < 0 {
+		return wire.ToHost{}, fmt.Errorf("a number below zero: %+v", *p)
+	}
+	if err := a.machine.reserveHugepages(p.Hugepages); err != nil {
+		return wire.ToHost{}, fmt.Errorf("reserve %d hugepages: %w", p.Hugepages, err)
+	}
+	if err := a.machine.keepCores(a.programs.cores, p.CoreLimit); err != nil {
+		return wire.ToHost{}, fmt.Errorf("keep core files: %w", err)
+	}
+	a.mu.Lock()
+	a.coreLimit = p.CoreLimit
+	a.mu.Unlock()
+	facts, err := a.machine.facts(p.Params)
+	if err != nil {
+		return wire.ToHost{}, fmt.Errorf("read facts: %w", err)
+	}
+	return wire.ToHost{Facts: facts}, nil
+}
+
+func (a *agent) runProgram(r *wire.Run, kill <-chan struct{}) (wire.ToHost, error) {
+	a.mu.Lock()
+	limit := a.coreLimit
+	a.mu.Unlock()
+	exited, err := a.programs.run(r, limit, kill, func() error {
+		return a.control.Send(wire.ToHost{Started: &wire.Started{ID: r.ID}})
+	})
+	if err != nil {
+		return wire.ToHost{}, err
+	}
+	return wire.ToHost{Exited: exited}, nil
+}

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"noiommu-farm/guestagent/wire"
+)
+
+// machine is the guest's proc and sysfs below root.
+type machine struct {
+	root string
+}
+
+func (m machine) path(elem ...string) string {
+	return filepath.Join(append([]string{m.root}, elem...)...)
+}
+
+// hello is what the agent introduces itself with.
+func (m machine) hello() (*wire.AgentHello, error) {
+	release, err := readText(m.path("proc/sys/kernel/osrelease"))
+	if err != nil {
+		return nil, err
+	}
+	boot, err := readText(m.path("proc/sys/kernel/random/boot_id"))
+	if err != nil {
+		return nil, err
+	}
+	return &wire.AgentHello{
+		Version: wire.Version,
+		Release: strings.TrimSpace(release),
+		BootID:  strings.TrimSpace(boot),
+	}, nil
+}
+
+// Sizes of hugepages, in KiB, as sysfs spells them.
+const (
+	hugepage2M = 2048
+	hugepage1G = 1048576
+)
+
+func (m machine) hugepageFile(kib int, name string) string {
+	return m.path("sys/kernel/mm/hugepages", "hugepages-"+strconv.Itoa(kib)+"kB", name)
+}
+
+// freeHugepages is the number of free pages of a size; a kernel without that
+// size has none.
+func (m machine) freeHugepages(kib int) (int, error) {
+	n, err := readNumber(m.hugepageFile(kib, "free_hugepages"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	return int(n), err
+}
+
+// reserveHugepages asks for n pages of 2 MiB in all. That there are fewer
+// afterwards is a fact for the host, not an error; so is a kernel without any.
+func (m machine) reserveHugepages(n int) error {
+	file := m.hugepageFile(hugepage2M, "nr_hugepages")
+	have, err := readNumber(file)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && int(have) >= n {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return writeText(file, strconv.Itoa(n))
+}
+
+// facts reads everything that the host compares with what it knows.
+func (m machine) facts(params []string) (*wire.Facts, error) {
+	f := &wire.Facts{Taint: m.taint(), Params: map[string]string{}}
+	text := func(into *string, name string) error {
+		s, err := readText(m.path(name))
+		*into = strings.TrimSpace(s)
+		return err
+	}
+	number := func(into *int, read func() (int, error)) error {
+		n, err := read()
+		*into = n
+		return err
+	}
+	err := errors.Join(
+		text(&f.Release, "proc/sys/kernel/osrelease"),
+		text(&f.Cmdline, "proc/cmdline"),
+		number(&f.CPUs, m.cpus),
+		number(&f.Hugepages, func() (int, error) { return m.freeHugepages(hugepage2M) }),
+		number(&f.Hugepages1G, func() (int, error) { return m.freeHugepages(hugepage1G) }),
+	)
+	if err != nil {
+		return nil, err
+	}
+	if f.MemTotalKiB, err = m.memTotal(); err != nil {
+		return nil, err
+	}
+	groups, err := names(m.path("sys/kernel/iommu_groups"))
+	if err != nil {
+		return nil, err
+	}
+	f.IOMMUGroups = len(groups)
+	if f.IOMMUs, err = names(m.path("sys/class/iommu")); err != nil {
+		return nil, err
+	}
+	if f.PCI, err = m.pciAll(); err != nil {
+		return nil, err
+	}
+	for _, p := range params {
+		value, ok, err := m.param(p)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			f.Params[p] = value
+		}
+	}
+	if config, err := readText(m.path("proc/config.gz")); err == nil {
+		f.ConfigGz = []byte(config)
+	}
+	return f, nil
+}
+
+// names lists a directory, sorted; a directory that is not there is empty.
+func names(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	all := []string{}
+	for _, e := range entries {
+		all = append(all, e.Name())
+	}
+	return all, nil
+}
+
+// param reads a module parameter named "module/parameter".
+func (m machine) param(name string) (value string, ok bool, err error) {
+	module, param, found := strings.Cut(name, "/")
+	if !found || !fs.ValidPath(name) || strings.Contains(param, "/") {
+		return "", false, fmt.Errorf("parameter %q: not of the form module/parameter", name)
+	}
+	value, err = readText(m.path("sys/module", module, "parameters", param))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", false, nil
+	}
+	if err != nil {
+		return "", false, err
+	}
+	return strings.TrimSpace(value), true, nil
+}
+
+// cpus counts the online CPUs from a list such as "0-3,5".
+func (m machine) cpus() (int, error) {
+	list, err := readText(m.path("sys/devices/system/cpu/online"))
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for part := range strings.SplitSeq(strings.TrimSpace(list), ",") {
+		first, last, ranged := strings.Cut(part, "-")
+		if !ranged {
+			last = first
+		}
+		a, errA := strconv.Atoi(first)
+		b, errB := strconv.Atoi(last)
+		if errA != nil || errB != nil || b < a {
+			return 0, fmt.Errorf("list of CPUs %q", list)
+		}
+		n += b - a + 1
+	}
+	return n, nil
+}
+
+// memTotal is MemTotal of /proc/meminfo, in KiB.
+func (m machine) memTotal() (int64, error) {
+	text, err := readText(m.path("proc/meminfo"))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(text) {
+		if rest, ok := strings.CutPrefix(line, "MemTotal:"); ok {
+			return strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
+		}
+	}
+	return 0, errors.New("no MemTotal in meminfo")
+}
+
+// taint is the kernel's taint mask now, or -1 when it cannot be read.
+func (m machine) taint() int64 {
+	n, err := readNumber(m.path("proc/sys/kernel/tainted"))
+	if err != nil {
+		return -1
+	}
+	return n
+}
+
+// keepCores makes the kernel leave core files of up to limit bytes in dir, a
+// file system of their own, so that many of them cannot fill the guest's
+// memory. A kernel without core dumps leaves none, which is a fact.
+func (m machine) keepCores(dir string, limit int64) error {
+	rlimit := unix.Rlimit{Cur: uint64(limit), Max: uint64(limit)}
+	if err := unix.Setrlimit(unix.RLIMIT_CORE, &rlimit); err != nil {
+		return fmt.Errorf("limit core files to %d bytes: %w", limit, err)
+	}
+	if limit == 0 {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	_ = unix.Unmount(dir, unix.MNT_DETACH) // of an earlier call
+	// Twice, because the program's child may have crashed too.
+	data := fmt.Sprintf("mode=0700,size=%d", 2*limit)
+	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, data); err != nil {
+		return fmt.Errorf("mount tmpfs on %s: %w", dir, err)
+	}
+	err := writeText(m.path("proc/sys/kernel/core_pattern"), coreFile(dir, "%p"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+func coreFile(dir, pid string) string { return filepath.Join(dir, "core."+pid) }

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"noiommu-farm/guestagent/wire"
+)
+
+const vfioPCI = "vfio-pci"
+
+// bdfForm is the kernel's name of a PCI function; a domain above 0xffff has
+// more than four digits.
+var bdfForm = regexp.MustCompile(`^[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$`)
+
+func (m machine) pciPath(elem ...string) string {
+	return m.path(append([]string{"sys/bus/pci"}, elem...)...)
+}
+
+// pciAll lists every PCI function by BDF.
+func (m machine) pciAll() ([]wire.PCI, error) {
+	entries, err := os.ReadDir(m.pciPath("devices"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil // a kernel without PCI
+	}
+	if err != nil {
+		return nil, err
+	}
+	var all []wire.PCI
+	for _, e := range entries {
+		p, err := m.pci(e.Name())
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // unplugged between the two looks
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, p)
+	}
+	return all, nil
+}
+
+// pci describes one function as it is now.
+func (m machine) pci(bdf string) (wire.PCI, error) {
+	dir := m.pciPath("devices", bdf)
+	vendor, err := readNumber(filepath.Join(dir, "vendor"))
+	if err != nil {
+		return wire.PCI{}, fmt.Errorf("read vendor of %s: %w", bdf, err)
+	}
+	device, err := readNumber(filepath.Join(dir, "device"))
+	if err != nil {
+		return wire.PCI{}, fmt.Errorf("read device of %s: %w", bdf, err)
+	}
+	return wire.PCI{
+		BDF:    bdf,
+		Vendor: uint16(vendor),
+		Device: uint16(device),
+		Driver: linkName(filepath.Join(dir, "driver")),
+		Group:  linkName(filepath.Join(dir, "iommu_group")),
+	}, nil
+}
+
+// linkName is the last element of a symbolic link's target, or "".
+func linkName(name string) string {
+	target, err := os.Readlink(name)
+	if err != nil {
+		return ""
+	}
+	return filepath.Base(target)
+}
+
+// bind binds each function to vfio-pci and says what became of it.
+func (m machine) bind(bdfs []string) wire.Bound {
+	b := wire.Bound{PCI: []wire.PCI{}, Failed: map[string]string{}}
+	for _, bdf := range bdfs {
+		if err := m.bindOne(bdf); err != nil {
+			b.Failed[bdf] = errnoText(err)
+		}
+		if p, err := m.pci(bdf); bdfForm.MatchString(bdf) && err == nil {
+			b.PCI = append(b.PCI, p)
+		}
+	}
+	b.Taint = m.taint()
+	return b
+}
+
+func (m machine) bindOne(bdf string) error {
+	if !bdfForm.MatchString(bdf) {
+		return fmt.Errorf("%q is not a PCI address", bdf)
+	}
+	dir := m.pciPath("devices", bdf)
+	if _, err := os.Stat(dir); err != nil {
+		return fmt.Errorf("find %s: %w", bdf, unix.ENODEV)
+	}
+	driver := linkName(filepath.Join(dir, "driver"))
+	if driver == vfioPCI {
+		return nil
+	}
+	if err := writeText(filepath.Join(dir, "driver_override"), vfioPCI); err != nil {
+		return fmt.Errorf("write driver_override: %w", err)
+	}
+	if driver != "" {
+		if err := writeText(filepath.Join(dir, "driver", "unbind"), bdf); err != nil {
+			return fmt.Errorf("unbind from %s: %w", driver, err)
+		}
+	}
+	if err := writeText(m.pciPath("drivers", vfioPCI, "bind"), bdf); err != nil {
+		return fmt.Errorf("bind to %s: %w", vfioPCI, err)
+	}
+	return nil
+}
+
+// errnoText is an error's text with the name of its errno, which kernel
+// developers know better than the words.
+func errnoText(err error) string {
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		return fmt.Sprintf("%v (%s)", err, unix.ErrnoName(errno))
+	}
+	return err.Error()
+}

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package images
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"strings"
+)
+
+// addPrograms builds main packages with one run of the go command, so that
+// its cache makes an unchanged image cheap.
+func addPrograms(ctx context.Context, t *tree, root string, programs []GoProgram) error {
+	tmp, err := os.MkdirTemp("", "noiommu-farm-image-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+
+	// The go command names a program after the last element of its path.
+	packages := make(map[string]string)
+	args := []string{"build", "-o", tmp + string(filepath.Separator)}
+	args = append(args, buildFlags...)
+	args = append(args, "--")
+	for _, p := range programs {
+		base := path.Base(p.Package)
+		if other, ok := packages[base]; ok && other != p.Package {
+			return fmt.Errorf("build programs: %s and %s would have the same name", other, p.Package)
+		} else if !ok {
+			packages[base] = p.Package
+			args = append(args, p.Package)
+		}
+	}
+	if err := goCommand(ctx, root, nil, args...); err != nil {
+		return fmt.Errorf("build programs: %w", err)
+	}
+	for _, p := range programs {
+		name, err := guestName(p.Path)
+		if err != nil {
+			return fmt.Errorf("program %s at %q: %w", p.Package, p.Path, err)
+		}
+		binary, err := os.ReadFile(filepath.Join(tmp, path.Base(p.Package)))
+		if err != nil {
+			return fmt.Errorf("program %s: %w", p.Package, err)
+		}
+		if err := t.add(name, binary, 0o755); err != nil {
+			return fmt.Errorf("program %s: %w", p.Package, err)
+		}
+	}
+	return nil
+}
+
+// buildFlags keep everything out of a program that is not its source: paths,
+// the state of the repository, symbols.
+var buildFlags = []string{"-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid="}
+
+// goCommand runs the go command in dir for the guest's system.
+func goCommand(ctx context.Context, dir string, env []string, args ...string) error {
+	c := exec.CommandContext(ctx, "go", args...)
+	c.Dir = dir
+	c.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOAMD64=v1", "GOWORK=off")
+	c.Env = append(c.Env, env...)
+	out, err := c.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, out)
+	}
+	return nil
+}
