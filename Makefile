@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+
+# Nothing may ask for another toolchain than the one that is here.
+export GOTOOLCHAIN := local
+
+.PHONY: run test lint build setup verify-builds clean
+
+## run: the main job: Linux 7.3 without and with an IOMMU
+run: setup build
+	bin/farm run $(ARGS)
+
+## test: everything that is checked, with real guests
+test: setup lint
+	go test -race -timeout 60m ./...
+
+## lint: formatting, vet, staticcheck, and who may import whom
+lint:
+	@bad=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$bad" ] || { echo "gofmt would change: $$bad"; exit 1; }
+	go vet ./...
+	go tool staticcheck ./...
+	go test -count=1 ./internal/rooms
+
+build:
+	go build -o bin/farm ./farm
+
+## setup: install what is missing, and say what
+setup:
+	@.ci/setup
+
+## verify-builds: a build from a neighbour is the kernel that a build from nothing gives (slow)
+verify-builds: setup
+	go test -count=1 -timeout 90m -run TestNeighbourEqualsClean -v ./kernels/... -args -slow
+
+clean:
+	rm -rf bin

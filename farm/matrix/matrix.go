@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package matrix turns axes into a plan: the cells that are to be run, in
+// order. It is pure: no file, no guest, no clock. What a name on an axis means
+// (a source, a topology, a device) is for the rooms after it to say.
+package matrix
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"noiommu-farm/internal/fault"
+	"noiommu-farm/suites/contract"
+)
+
+// Axes are what a plan is the product of.
+type Axes struct {
+	Sources    []string // "debian:7.3"
+	Configs    []string // "noiommu"
+	Topologies []string // "none", "intel"
+
+	// Guest is the same for every cell.
+	Guest Guest
+	// Select is the same for every cell.
+	Select Selection
+}
+
+// Guest is what a cell's guest is made of beside kernel and topology.
+type Guest struct {
+	Devices     []string // models, in slot order
+	CPUs        int
+	MemoryMiB   int
+	Hugepages   int      // of 2 MiB, reserved by the agent
+	Hugepages1G int      // of 1 GiB, reserved on the command line
+	Append      []string // more kernel parameters, after the farm's own
+}
+
+// Selection says which programs and tests a cell runs.
+type Selection struct {
+	Suites   []string // names of suites, or "SUITE/PROGRAM" of a kernel selftest; empty is every suite that is on by default
+	Tests    []string // statement ids; empty is all
+	Programs []Program
+}
+
+// Program is a test program that the user brings: a static binary that prints
+// KTAP.
+type Program struct {
+	Path string // on the host
+	Args []string
+}
+
+// Cell is one point of the matrix.
+type Cell struct {
+	Name     string // unique in the plan, and fit for a file name
+	Source   string
+	Config   string
+	Topology string
+	Guest
+	Selection
+}
+
+// Plan is what a run carries out.
+type Plan struct {
+	Cells []Cell
+}
+
+// Product is the full product of the axes, sources outermost.
+func Product(a Axes) (Plan, error) {
+	for _, axis := range []struct {
+		key    string
+		values []string
+	}{{"--kernel", a.Sources}, {"--config", a.Configs}, {"--topology", a.Topologies}} {
+		if len(axis.values) == 0 {
+			return Plan{}, &fault.Usage{Key: axis.key, Err: fmt.Errorf("at least one value is needed")}
+		}
+		if twice := duplicate(axis.values); twice != "" {
+			return Plan{}, &fault.Usage{Key: axis.key, Value: twice, Err: fmt.Errorf("given twice")}
+		}
+	}
+	if err := a.Select.check(); err != nil {
+		return Plan{}, err
+	}
+	var plan Plan
+	for _, source := range a.Sources {
+		for _, config := range a.Configs {
+			for _, topology := range a.Topologies {
+				plan.Cells = append(plan.Cells, Cell{
+					Name:      cellName(source, config, topology),
+					Source:    source,
+					Config:    config,
+					Topology:  topology,
+					Guest:     a.Guest,
+					Selection: a.Select,
+				})
+			}
+		}
+	}
+	number(plan.Cells)
+	return plan, nil
+}
+
+var notInNames = regexp.MustCompile(`[^a-zA-Z0-9.,+_]+`)
+
+func cellName(parts ...string) string {
+	for i, p := range parts {
+		parts[i] = strings.Trim(notInNames.ReplaceAllString(p, "-"), "-.")
+	}
+	return strings.Join(parts, "_")
+}
+
+// number makes equal names differ: two sources can look alike in a file name.
+func number(cells []Cell) {
+	seen := make(map[string]int)
+	for i := range cells {
+		name := cells[i].Name
+		seen[name]++
+		if n := seen[name]; n > 1 {
+			cells[i].Name = fmt.Sprintf("%s~%d", name, n)
+		}
+	}
+}
+
+func duplicate(values []string) string {
+	sorted := slices.Sorted(slices.Values(values))
+	for i := 1; i < len(sorted); i++ {
+		if sorted[i] == sorted[i-1] {
+			return sorted[i]
+		}
+	}
+	return ""
+}
+
+// KselftestSuites are the directories of the kernel's own selftests that the
+// farm builds.
+func KselftestSuites() []string {
+	var names []string
+	for _, k := range contract.Kselftests {
+		if !slices.Contains(names, k.Suite) {
+			names = append(names, k.Suite)
+		}
+	}
+	return names
+}
+
+// ContractSuites are the suites of the noiommu contract, in running order.
+func ContractSuites() []string {
+	var names []string
+	for _, s := range contract.Statements {
+		if !slices.Contains(names, s.Suite) {
+			names = append(names, s.Suite)
+		}
+	}
+	return names
+}
+
+func (s Selection) check() error {
+	allowed := append(ContractSuites(), KselftestSuites()...)
+	for _, name := range s.Suites {
+		dir, program, ok := strings.Cut(name, "/")
+		if ok && program != "" && slices.Contains(KselftestSuites(), dir) {
+			continue // which programs there are, only the built tree knows
+		}
+		if !slices.Contains(allowed, name) {
+			return &fault.Usage{Key: "--suite", Value: name, Allowed: append(allowed, "vfio/PROGRAM", "iommu/PROGRAM")}
+		}
+	}
+	for _, id := range s.Tests {
+		if _, ok := contract.ByID(id); !ok {
+			var ids []string
+			for _, s := range contract.Statements {
+				ids = append(ids, s.ID)
+			}
+			return &fault.Usage{Key: "--test", Value: id, Allowed: ids}
+		}
+	}
+	return nil
+}
+
+// Statements are the contract's statements that the selection runs, in order.
+func (s Selection) Statements() []contract.Statement {
+	var chosen []contract.Statement
+	for _, st := range contract.Statements {
+		switch {
+		case len(s.Tests) > 0:
+			if slices.Contains(s.Tests, st.ID) {
+				chosen = append(chosen, st)
+			}
+		case len(s.Suites) > 0:
+			if slices.Contains(s.Suites, st.Suite) {
+				chosen = append(chosen, st)
+			}
+		case len(s.Programs) == 0:
+			chosen = append(chosen, st)
+		}
+	}
+	return chosen
+}
+
+// Kselftest says whether the selection runs a kernel selftest, and whether the
+// user asked for it by its own name.
+func (s Selection) Kselftest(suite, program string) (run, byName bool) {
+	if slices.Contains(s.Suites, suite+"/"+program) {
+		return true, true
+	}
+	if len(s.Suites) > 0 {
+		return slices.Contains(s.Suites, suite), false
+	}
+	return len(s.Tests) == 0 && len(s.Programs) == 0, false
+}
+
+// Facts is what the contract is to be judged by in this cell, given the built
+// configuration.
+func (c Cell) Facts(config contract.Config) contract.Facts {
+	return contract.Facts{
+		Config:      config,
+		UnsafeMode:  config.Noiommu,
+		IOMMU:       c.Topology != "none",
+		SRIOV:       slices.Contains(c.Devices, "igb"),
+		Hugepages:   c.Hugepages,
+		Hugepages1G: c.Hugepages1G,
+		Devices:     c.Devices,
+	}
+}
