@@ -2,6 +2,250 @@
 
 package contract
 
+// onNoiommu is what a promise about a device without an IOMMU that is used
+// through its cdev requires.
+var onNoiommu = []Requirement{NoiommuCdev, UnsafeMode, NoIOMMU}
+
+// also adds requirements to a common list.
+func also(common []Requirement, more ...Requirement) []Requirement {
+	return append(append([]Requirement(nil), common...), more...)
+}
+
 // Statements are the promises that have a test, in the order in which the
 // suites run.
-var Statements = []Statement{}
+var Statements = []Statement{
+	// Suite taint, before anything was bound.
+	{
+		ID: "TL-01", Suite: "taint", Phase: Unbound,
+		Promise:  "Booting with the unsafe mode on does not taint the kernel while no device is bound.",
+		Source:   []string{"drivers/vfio/vfio_main.c:369-373", "drivers/vfio/group.c:651-655"},
+		Requires: []Requirement{Noiommu, UnsafeMode},
+		Evidence: []string{"sysfs.reads", "proc.reads"},
+	},
+	{
+		ID: "TL-02", Suite: "taint", Phase: Unbound,
+		Promise:  "A bind that fails does not taint the kernel; the first bind of a device without an IOMMU sets TAINT_USER and no other bit.",
+		Source:   []string{"drivers/vfio/vfio_main.c:369-373", "drivers/vfio/group.c:651-660"},
+		Requires: []Requirement{Noiommu, UnsafeMode, NoIOMMU},
+		Evidence: []string{"pci.bind", "pci.bind:EINVAL", "pci.unbind", "proc.reads"},
+	},
+
+	// Suite nodes: device nodes and sysfs.
+	{
+		ID: "ND-04", Suite: "nodes",
+		Promise:  "A bound device without an IOMMU has the cdev noiommu-vfioX, mode 0600, in sysfs and in /dev/vfio/devices, X being the first free index.",
+		Source:   []string{"drivers/vfio/vfio_main.c:324-340", "drivers/vfio/device_cdev.c:12-21"},
+		Requires: also(onNoiommu, Cdev),
+		Evidence: []string{"sysfs.reads", "stat", "pci.bind"},
+	},
+	{
+		ID: "ND-05", Suite: "nodes",
+		Promise:  "A bound device without an IOMMU has the group noiommu-N, mode 0600, N being the id of an IOMMU group named vfio-noiommu that holds this device alone.",
+		Source:   []string{"drivers/vfio/group.c:565-567", "drivers/vfio/group.c:588-606"},
+		Requires: []Requirement{Group, Noiommu, UnsafeMode, NoIOMMU},
+		Evidence: []string{"sysfs.reads", "stat"},
+	},
+	{
+		ID: "ND-13", Suite: "nodes",
+		Promise:  "Two devices without an IOMMU get two groups, never a shared one, and two cdevs.",
+		Source:   []string{"drivers/vfio/group.c:588-606"},
+		Requires: also(onNoiommu, Group, Cdev, TwoDevices),
+		Evidence: []string{"sysfs.reads", "stat"},
+	},
+
+	// Suite group: the group interface and the native container.
+	{
+		ID: "GR-01", Suite: "group",
+		Promise:  "A fresh group is VIABLE; with a container it is VIABLE|CONTAINER_SET; without it again, VIABLE.",
+		Source:   []string{"drivers/vfio/group.c:326-366"},
+		Requires: []Requirement{Group, NativeContainer, Noiommu, UnsafeMode, NoIOMMU},
+		Evidence: []string{"VFIO_GROUP_GET_STATUS", "VFIO_GROUP_SET_CONTAINER", "VFIO_GROUP_UNSET_CONTAINER"},
+	},
+	{
+		ID: "GR-05", Suite: "group",
+		Promise:  "A native container with a no-IOMMU group offers NOIOMMU and none of TYPE1, TYPE1v2, UNMAP_ALL.",
+		Source:   []string{"drivers/vfio/container.c:46-53", "drivers/vfio/container.c:76-86", "drivers/vfio/container.c:209-212"},
+		Requires: []Requirement{Group, NativeContainer, Noiommu, UnsafeMode, NoIOMMU},
+		Evidence: []string{"VFIO_CHECK_EXTENSION", "VFIO_GROUP_SET_CONTAINER"},
+	},
+	{
+		ID: "GR-08", Suite: "group",
+		Promise:  "VFIO_GROUP_GET_DEVICE_FD needs VFIO_SET_IOMMU first; a no-IOMMU container has no mapping ioctls.",
+		Source:   []string{"drivers/vfio/container.c:46-53", "drivers/vfio/container.c:502-520"},
+		Requires: []Requirement{Group, NativeContainer, Noiommu, UnsafeMode, NoIOMMU},
+		Evidence: []string{
+			"VFIO_GROUP_GET_DEVICE_FD:EINVAL", "VFIO_SET_IOMMU", "VFIO_GROUP_GET_DEVICE_FD",
+			"VFIO_IOMMU_MAP_DMA:ENOTTY", "VFIO_IOMMU_GET_INFO:ENOTTY", "VFIO_DEVICE_GET_INFO",
+		},
+	},
+
+	// Suite cdev: the device's own node.
+	{
+		ID: "CD-01", Suite: "cdev",
+		Promise:  "Before VFIO_DEVICE_BIND_IOMMUFD every other use of a cdev fails with EINVAL: ioctls, attach, detach, read, write, mmap.",
+		Source:   []string{"drivers/vfio/vfio_main.c:1380-1382", "drivers/vfio/vfio_main.c:1431-1468"},
+		Requires: []Requirement{Cdev, NoiommuCdev, UnsafeMode},
+		Evidence: []string{
+			"open", "VFIO_DEVICE_GET_INFO:EINVAL", "VFIO_DEVICE_GET_REGION_INFO:EINVAL", "VFIO_DEVICE_ATTACH_IOMMUFD_PT:EINVAL",
+			"VFIO_DEVICE_DETACH_IOMMUFD_PT:EINVAL", "pread:EINVAL", "pwrite:EINVAL", "mmap:EINVAL",
+		},
+	},
+	{
+		ID: "CD-02", Suite: "cdev",
+		Promise:  "VFIO_DEVICE_BIND_IOMMUFD refuses a negative or closed descriptor, a file that is no iommufd, an unknown flag, a short argsz and a non-zero tail, each with its own errno.",
+		Source:   []string{"drivers/vfio/device_cdev.c:84-140"},
+		Requires: []Requirement{Cdev, NoiommuCdev, UnsafeMode},
+		Evidence: []string{
+			"VFIO_DEVICE_BIND_IOMMUFD:EINVAL", "VFIO_DEVICE_BIND_IOMMUFD:EBADF", "VFIO_DEVICE_BIND_IOMMUFD:EBADFD",
+			"VFIO_DEVICE_BIND_IOMMUFD:E2BIG", "VFIO_DEVICE_BIND_IOMMUFD",
+		},
+	},
+	{
+		ID: "CD-04", Suite: "cdev",
+		Promise:  "VFIO_DEVICE_BIND_IOMMUFD returns the id of the new device object, 1 in a fresh iommufd.",
+		Source:   []string{"drivers/iommu/iommufd/device.c:310-357", "drivers/vfio/device_cdev.c:156-160"},
+		Requires: []Requirement{Cdev, NoiommuCdev, UnsafeMode},
+		Evidence: []string{"VFIO_DEVICE_BIND_IOMMUFD", "IOMMU_IOAS_ALLOC", "IOMMU_DESTROY:EBUSY", "IOMMU_DESTROY:ENOENT"},
+	},
+	{
+		ID: "CD-05", Suite: "cdev",
+		Promise:  "A cdev is bound once: a second bind on the descriptor, or on a second descriptor of the same device, fails with EINVAL until the first is closed.",
+		Source:   []string{"drivers/vfio/device_cdev.c:127-131", "drivers/vfio/vfio_main.c:604-612"},
+		Requires: []Requirement{Cdev, NoiommuCdev, UnsafeMode},
+		Evidence: []string{"open", "VFIO_DEVICE_BIND_IOMMUFD", "VFIO_DEVICE_BIND_IOMMUFD:EINVAL"},
+	},
+
+	// Suite ioas: address spaces and attachment.
+	{
+		ID: "IA-01", Suite: "ioas",
+		Promise:  "A device without an IOMMU reserves nothing of the IOVA space: [0,U64_MAX] before and after attach, alignment 1 before and 4096 after.",
+		Source:   []string{"drivers/iommu/iommufd/hwpt_noiommu.c:50-56", "drivers/iommu/iommufd/device.c:681-682"},
+		Requires: onNoiommu,
+		Evidence: []string{"IOMMU_IOAS_IOVA_RANGES", "VFIO_DEVICE_ATTACH_IOMMUFD_PT", "VFIO_DEVICE_DETACH_IOMMUFD_PT"},
+	},
+	{
+		ID: "IA-02", Suite: "ioas",
+		Promise:  "VFIO_DEVICE_ATTACH_IOMMUFD_PT with an IOAS returns the id of a new HWPT; neither can be destroyed while attached; detach destroys the HWPT.",
+		Source:   []string{"drivers/iommu/iommufd/device.c:939-1015"},
+		Requires: []Requirement{Cdev, NoiommuCdev, UnsafeMode},
+		Evidence: []string{"VFIO_DEVICE_ATTACH_IOMMUFD_PT", "VFIO_DEVICE_DETACH_IOMMUFD_PT", "IOMMU_DESTROY:EBUSY", "IOMMU_DESTROY:ENOENT", "IOMMU_DESTROY"},
+	},
+	{
+		ID: "IA-11", Suite: "ioas",
+		Promise:  "With a device without an IOMMU attached, every page of the 64-bit IOVA space can be mapped at a fixed IOVA, and what would wrap is EOVERFLOW.",
+		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:183-204", "drivers/iommu/iommufd/ioas.c:257-258", "drivers/iommu/iommufd/hwpt_noiommu.c:50-56"},
+		Requires: also(onNoiommu, Hugepages),
+		Evidence: []string{"IOMMU_IOAS_MAP", "IOMMU_IOAS_MAP:EOVERFLOW", "IOMMU_IOAS_NOIOMMU_GET_PA", "IOMMU_IOAS_UNMAP"},
+	},
+
+	// Suite get_pa: IOMMU_IOAS_NOIOMMU_GET_PA.
+	{
+		ID: "PA-01", Suite: "get_pa",
+		Promise:  "IOMMU_IOAS_NOIOMMU_GET_PA returns the physical address that /proc/self/pagemap shows for the mapped page.",
+		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:899"},
+		Requires: also(onNoiommu, Hugepages),
+		Evidence: []string{"IOMMU_IOAS_MAP", "VFIO_DEVICE_ATTACH_IOMMUFD_PT", "IOMMU_IOAS_NOIOMMU_GET_PA", "pagemap.reads"},
+	},
+	{
+		ID: "PA-02", Suite: "get_pa",
+		Promise:  "An IOVA inside a page gives the same offset in the physical address, and a length that is shorter by it.",
+		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:900-901"},
+		Requires: also(onNoiommu, Hugepages),
+		Evidence: []string{"IOMMU_IOAS_MAP", "IOMMU_IOAS_NOIOMMU_GET_PA", "pagemap.reads"},
+	},
+	{
+		ID: "PA-04", Suite: "get_pa",
+		Promise:  "A 2 MiB hugepage mapped as one area is one run: 0x200000 bytes, and 0x1ff001 from offset 0xfff.",
+		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:907-932"},
+		Requires: also(onNoiommu, Hugepages),
+		Evidence: []string{"IOMMU_IOAS_MAP", "IOMMU_IOAS_NOIOMMU_GET_PA", "pagemap.reads"},
+	},
+	{
+		ID: "PA-05", Suite: "get_pa",
+		Promise:  "The length asked for caps the length returned, to the byte.",
+		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:911-912", "drivers/iommu/iommufd/io_pagetable.c:931-933"},
+		Requires: also(onNoiommu, Hugepages),
+		Evidence: []string{"IOMMU_IOAS_MAP", "IOMMU_IOAS_NOIOMMU_GET_PA"},
+	},
+	{
+		ID: "PA-09", Suite: "get_pa",
+		Promise:  "A length of zero is EINVAL, never \"no limit\".",
+		Source:   []string{"drivers/iommu/iommufd/ioas.c:391-392"},
+		Requires: also(onNoiommu, Hugepages),
+		Evidence: []string{"IOMMU_IOAS_NOIOMMU_GET_PA:EINVAL", "IOMMU_IOAS_NOIOMMU_GET_PA"},
+	},
+	{
+		ID: "PA-10", Suite: "get_pa",
+		Promise:  "Bad arguments are refused in this order: flags or reserved EOPNOTSUPP, length 0 EINVAL, iova U64_MAX EOVERFLOW, an id that is no IOAS ENOENT.",
+		Source:   []string{"drivers/iommu/iommufd/ioas.c:388-399"},
+		Requires: also(onNoiommu, Hugepages),
+		Evidence: []string{
+			"IOMMU_IOAS_NOIOMMU_GET_PA:EOPNOTSUPP", "IOMMU_IOAS_NOIOMMU_GET_PA:EINVAL", "IOMMU_IOAS_NOIOMMU_GET_PA:EOVERFLOW",
+			"IOMMU_IOAS_NOIOMMU_GET_PA:ENOENT", "IOMMU_IOAS_NOIOMMU_GET_PA",
+		},
+	},
+	{
+		ID: "PA-12", Suite: "get_pa",
+		Promise:  "An IOVA that is not mapped is ENOENT, before the first map and after unmap; a new map at the same IOVA gives the new physical address.",
+		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:880-884"},
+		Requires: also(onNoiommu, Hugepages),
+		Evidence: []string{"IOMMU_IOAS_MAP", "IOMMU_IOAS_UNMAP", "IOMMU_IOAS_NOIOMMU_GET_PA", "IOMMU_IOAS_NOIOMMU_GET_PA:ENOENT", "pagemap.reads"},
+	},
+
+	// Suite dma: a device moves bytes to the addresses.
+	{
+		ID: "DM-01", Suite: "dma",
+		Promise:  "A device that reads from one address of IOMMU_IOAS_NOIOMMU_GET_PA and writes to another copies the one buffer to the other.",
+		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:899"},
+		Requires: also(onNoiommu, Hugepages, Edu),
+		Evidence: []string{"IOMMU_IOAS_MAP", "IOMMU_IOAS_NOIOMMU_GET_PA", "dma.bytes", "dma.interrupts"},
+	},
+	{
+		ID: "DM-02", Suite: "dma",
+		Promise:  "A device's write to the address that was returned lands on those bytes and no others, at any offset and across pages.",
+		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:899-933"},
+		Requires: also(onNoiommu, Hugepages, Edu),
+		Evidence: []string{"IOMMU_IOAS_MAP", "IOMMU_IOAS_NOIOMMU_GET_PA", "dma.bytes"},
+	},
+
+	// Suite permission: CAP_SYS_RAWIO.
+	{
+		ID: "PE-01", Suite: "permission",
+		Promise:  "Opening the cdev of a device without an IOMMU needs CAP_SYS_RAWIO, root or not; with it the open works.",
+		Source:   []string{"drivers/vfio/device_cdev.c:38-41"},
+		Requires: onNoiommu,
+		Evidence: []string{"open", "open:EPERM", "capset"},
+	},
+	{
+		ID: "PE-06", Suite: "permission",
+		Promise:  "IOMMU_IOAS_NOIOMMU_GET_PA without CAP_SYS_RAWIO is EPERM, whatever else is wrong with its arguments.",
+		Source:   []string{"drivers/iommu/iommufd/ioas.c:385-386"},
+		Requires: []Requirement{Cdev, NoiommuCdev, UnsafeMode, Hugepages},
+		Evidence: []string{"IOMMU_IOAS_NOIOMMU_GET_PA:EPERM", "IOMMU_IOAS_NOIOMMU_GET_PA:EOPNOTSUPP", "IOMMU_IOAS_MAP", "capset"},
+	},
+
+	// Suite iommu_present: what the unsafe mode must not change.
+	{
+		ID: "IP-01", Suite: "iommu_present",
+		Promise:  "Behind an IOMMU the unsafe mode changes nothing: the nodes are vfioX and N without a prefix, the kernel is not tainted, opening needs no CAP_SYS_RAWIO.",
+		Source:   []string{"drivers/vfio/vfio_main.c:326-328", "drivers/vfio/group.c:643-644"},
+		Requires: []Requirement{Group, Cdev, Noiommu, UnsafeMode, IOMMU},
+		Evidence: []string{"sysfs.reads", "stat", "open", "capset", "pci.bind"},
+	},
+	{
+		ID: "IP-04", Suite: "iommu_present",
+		Promise:  "Behind an IOMMU no physical address is given away: IOMMU_IOAS_NOIOMMU_GET_PA on an attached IOAS is EOPNOTSUPP even with CAP_SYS_RAWIO.",
+		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:893-897"},
+		Requires: []Requirement{NoiommuCdev, UnsafeMode, IOMMU, Hugepages},
+		Evidence: []string{"IOMMU_IOAS_MAP", "VFIO_DEVICE_ATTACH_IOMMUFD_PT", "IOMMU_IOAS_NOIOMMU_GET_PA:EOPNOTSUPP", "IOMMU_IOAS_NOIOMMU_GET_PA:ENOENT"},
+	},
+
+	// Suite taint, after everything else.
+	{
+		ID: "TL-05", Suite: "taint", Phase: AtEnd,
+		Promise:  "Nothing in the cell made the kernel warn or die: taint contains none of W, D, B.",
+		Source:   []string{"kernel/panic.c"},
+		Requires: []Requirement{Noiommu},
+		Evidence: []string{"proc.reads"},
+	},
+}

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"encoding/binary"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"noiommu-farm/suites/uapi"
+)
+
+// Cdev is an open VFIO device: the cdev of a function, or the descriptor that
+// its group gave.
+type Cdev struct {
+	*uapi.File
+	Device *Device
+	t      *T
+}
+
+// Open opens the device's cdev; the test ends when it cannot.
+func (t *T) Open(d *Device) *Cdev {
+	c, err := t.TryOpen(t.CdevPath(d), d)
+	t.Must(err, "open the cdev of %s", d.BDF)
+	return c
+}
+
+// TryOpen opens path, a node of d.
+func (t *T) TryOpen(path string, d *Device) (*Cdev, error) {
+	f, err := uapi.Open(t.Tally, path, unix.O_RDWR)
+	if err != nil {
+		return nil, err
+	}
+	t.Cleanup(func() { t.OK(f.Close(), "cleanup: close %s", path) })
+	return &Cdev{f, d, t}, nil
+}
+
+// BindArg is a well-formed argument for [Cdev.TryBind].
+func (c *Cdev) BindArg(fd *IOMMUFD) uapi.DeviceBindIOMMUFD {
+	return uapi.DeviceBindIOMMUFD{Argsz: size[uapi.DeviceBindIOMMUFD](), IOMMUFD: int32(fd.Fd())}
+}
+
+// TryBind is VFIO_DEVICE_BIND_IOMMUFD with any argument.
+func (c *Cdev) TryBind(arg *uapi.DeviceBindIOMMUFD) error {
+	_, err := c.Ioctl(uapi.VFIO_DEVICE_BIND_IOMMUFD, unsafe.Pointer(arg))
+	return err
+}
+
+// Bind binds the device to an iommufd and returns its id there; the test ends
+// when it cannot.
+func (c *Cdev) Bind(fd *IOMMUFD) (devid uint32) {
+	arg := c.BindArg(fd)
+	c.t.Must(c.TryBind(&arg), "VFIO_DEVICE_BIND_IOMMUFD(%s)", c.Device.BDF)
+	return arg.OutDevID
+}
+
+// TryAttach is VFIO_DEVICE_ATTACH_IOMMUFD_PT; it returns the id that the
+// kernel put in the place of id.
+func (c *Cdev) TryAttach(id uint32) (uint32, error) {
+	arg := uapi.DeviceAttachIOMMUFDPT{Argsz: size[uapi.DeviceAttachIOMMUFDPT](), PTID: id}
+	_, err := c.Ioctl(uapi.VFIO_DEVICE_ATTACH_IOMMUFD_PT, unsafe.Pointer(&arg))
+	return arg.PTID, err
+}
+
+// Attach attaches the device to an IOAS and returns the id of the HWPT; the
+// test ends when it cannot.
+func (c *Cdev) Attach(s *IOAS) (hwpt uint32) {
+	hwpt, err := c.TryAttach(s.ID)
+	c.t.Must(err, "VFIO_DEVICE_ATTACH_IOMMUFD_PT(%s, ioas %d)", c.Device.BDF, s.ID)
+	return hwpt
+}
+
+// Detach is VFIO_DEVICE_DETACH_IOMMUFD_PT.
+func (c *Cdev) Detach() error {
+	arg := uapi.DeviceDetachIOMMUFDPT{Argsz: size[uapi.DeviceDetachIOMMUFDPT]()}
+	_, err := c.Ioctl(uapi.VFIO_DEVICE_DETACH_IOMMUFD_PT, unsafe.Pointer(&arg))
+	return err
+}
+
+// Info is VFIO_DEVICE_GET_INFO.
+func (c *Cdev) Info() (uapi.DeviceInfo, error) {
+	arg := uapi.DeviceInfo{Argsz: size[uapi.DeviceInfo]()}
+	_, err := c.Ioctl(uapi.VFIO_DEVICE_GET_INFO, unsafe.Pointer(&arg))
+	return arg, err
+}
+
+// Region is VFIO_DEVICE_GET_REGION_INFO.
+func (c *Cdev) Region(index uint32) (uapi.RegionInfo, error) {
+	arg := uapi.RegionInfo{Argsz: size[uapi.RegionInfo](), Index: index}
+	_, err := c.Ioctl(uapi.VFIO_DEVICE_GET_REGION_INFO, unsafe.Pointer(&arg))
+	return arg, err
+}
+
+// BAR0 maps the whole of the device's first BAR; the test ends when it cannot.
+func (c *Cdev) BAR0() []byte {
+	region, err := c.Region(uapi.VFIO_PCI_BAR0_REGION_INDEX)
+	c.t.Must(err, "VFIO_DEVICE_GET_REGION_INFO(BAR0)")
+	bar, err := c.Mmap(int64(region.Offset), int(region.Size))
+	c.t.Must(err, "mmap BAR0")
+	c.t.Cleanup(func() { c.t.OK(unix.Munmap(bar), "cleanup: munmap BAR0") })
+	return bar
+}
+
+// EnableDMA sets memory space and bus master in the command register of the
+// device's PCI configuration space. Closing the device undoes it.
+func (c *Cdev) EnableDMA() {
+	const command, memoryAndMaster = 4, 1<<1 | 1<<2
+	region, err := c.Region(uapi.VFIO_PCI_CONFIG_REGION_INDEX)
+	c.t.Must(err, "VFIO_DEVICE_GET_REGION_INFO(config)")
+	var register [2]byte
+	_, err = c.Pread(register[:], int64(region.Offset)+command)
+	c.t.Must(err, "read the command register")
+	value := binary.LittleEndian.Uint16(register[:]) | memoryAndMaster
+	binary.LittleEndian.PutUint16(register[:], value)
+	_, err = c.Pwrite(register[:], int64(region.Offset)+command)
+	c.t.Must(err, "write the command register")
+}
+
+// MSI enables the device's first MSI with an eventfd of its own.
+func (c *Cdev) MSI() *Interrupt {
+	return c.interrupt(uapi.VFIO_PCI_MSI_IRQ_INDEX)
+}
+
+// ToAttached opens the device, binds it to a new iommufd and attaches it to a
+// new IOAS there: where most tests begin.
+func (t *T) ToAttached(d *Device) (*Cdev, *IOAS) {
+	c := t.Open(d)
+	fd := t.IOMMUFD()
+	c.Bind(fd)
+	s := fd.IOAS()
+	c.Attach(s)
+	return c, s
+}
+
+// FD is the iommufd of the address space.
+func (s *IOAS) FD() *IOMMUFD { return s.fd }
+
+// T is the test that opened the device.
+func (c *Cdev) T() *T { return c.t }
+
+// IRQ is VFIO_DEVICE_GET_IRQ_INFO.
+func (c *Cdev) IRQ(index uint32) (uapi.IRQInfo, error) {
+	arg := uapi.IRQInfo{Argsz: size[uapi.IRQInfo](), Index: index}
+	_, err := c.Ioctl(uapi.VFIO_DEVICE_GET_IRQ_INFO, unsafe.Pointer(&arg))
+	return arg, err
+}

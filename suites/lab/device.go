@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Device is one PCI function under test.
+type Device struct {
+	BDF         string // 0000:00:10.0
+	Model       string // "edu", "igb", or vendor:device of one without a name
+	BehindIOMMU bool   // a real IOMMU translates for it
+
+	dir string // its directory in sysfs
+}
+
+// models are the emulated functions with a name.
+var models = map[string]string{"1234:11e8": "edu", "8086:10c9": "igb"}
+
+// fakeGroup is the name of the IOMMU group that VFIO makes for a device
+// without an IOMMU (drivers/vfio/group.c).
+const fakeGroup = "vfio-noiommu"
+
+var bdfPattern = regexp.MustCompile(`^[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$`)
+
+// FindDevices finds the functions with these BDFs; without any, those bound to
+// vfio-pci; and when there are none, those of a known model. root is "/", or a
+// directory that stands for it.
+func FindDevices(root string, bdfs []string) ([]*Device, error) {
+	if len(bdfs) > 0 {
+		var found []*Device
+		for _, bdf := range slices.Sorted(slices.Values(bdfs)) {
+			if !bdfPattern.MatchString(bdf) {
+				return nil, fmt.Errorf("find devices: %q is not a BDF such as 0000:00:10.0", bdf)
+			}
+			d, err := findDevice(root, bdf)
+			if err != nil {
+				return nil, fmt.Errorf("find devices: %w", err)
+			}
+			found = append(found, d)
+		}
+		return found, nil
+	}
+	entries, err := os.ReadDir(filepath.Join(root, "sys/bus/pci/devices"))
+	if err != nil {
+		return nil, fmt.Errorf("find devices: %w", err)
+	}
+	var bound, known []*Device
+	for _, entry := range entries {
+		d, err := findDevice(root, entry.Name())
+		if err != nil {
+			return nil, fmt.Errorf("find devices: %w", err)
+		}
+		if d.Driver() == "vfio-pci" {
+			bound = append(bound, d)
+		}
+		if !strings.Contains(d.Model, ":") {
+			known = append(known, d)
+		}
+	}
+	if len(bound) > 0 {
+		return bound, nil
+	}
+	return known, nil
+}
+
+func findDevice(root, bdf string) (*Device, error) {
+	d := &Device{BDF: bdf, dir: filepath.Join(root, "sys/bus/pci/devices", bdf)}
+	var ids [2]string
+	for i, file := range []string{"vendor", "device"} {
+		text, err := os.ReadFile(filepath.Join(d.dir, file))
+		if err != nil {
+			return nil, err
+		}
+		ids[i] = strings.TrimPrefix(strings.TrimSpace(string(text)), "0x")
+	}
+	id := ids[0] + ":" + ids[1]
+	if d.Model = models[id]; d.Model == "" {
+		d.Model = id
+	}
+	// A group alone proves nothing: VFIO gives a device without an IOMMU a
+	// group of its own, under a name that no IOMMU driver uses.
+	name, err := os.ReadFile(filepath.Join(d.dir, "iommu_group/name"))
+	switch {
+	case err == nil:
+		d.BehindIOMMU = strings.TrimSpace(string(name)) != fakeGroup
+	case errors.Is(err, fs.ErrNotExist):
+		_, err := os.Stat(filepath.Join(d.dir, "iommu_group"))
+		d.BehindIOMMU = err == nil
+	default:
+		return nil, err
+	}
+	return d, nil
+}
+
+// Driver is the name of the driver it is bound to, "" for none.
+func (d *Device) Driver() string {
+	target, err := os.Readlink(filepath.Join(d.dir, "driver"))
+	if err != nil {
+		return ""
+	}
+	return filepath.Base(target)
+}
+
+// unbindLimit bounds an unbind. The kernel waits in it for every open file of
+// the device, so one that takes longer waits for a file that is not there.
+const unbindLimit = 20 * time.Second
+
+// Bind binds the function to vfio-pci as a user does: driver_override and the
+// driver's bind file. When the test ends, every function under test is bound
+// or not bound as it was when the test began.
+func (t *T) Bind(d *Device) error {
+	t.restoreDrivers()
+	return t.bind(d)
+}
+
+// Unbind unbinds the function from vfio-pci.
+func (t *T) Unbind(d *Device) error {
+	t.restoreDrivers()
+	return t.unbind(d)
+}
+
+func (t *T) bind(d *Device) error {
+	err := writeFile(d.dir+"/driver_override", "vfio-pci")
+	if err == nil {
+		err = writeFile("/sys/bus/pci/drivers/vfio-pci/bind", d.BDF)
+	}
+	t.Tally.Did("pci.bind", err)
+	return err
+}
+
+func (t *T) unbind(d *Device) error {
+	done := make(chan error, 1)
+	go func() { done <- writeFile(d.dir+"/driver/unbind", d.BDF) }()
+	var err error
+	select {
+	case err = <-done:
+	case <-time.After(unbindLimit):
+		err = fmt.Errorf("not unbound after %v: the kernel waits for a file that nobody has open", unbindLimit)
+	}
+	t.Tally.Did("pci.unbind", err)
+	return err
+}
+
+// restoreDrivers has the bindings of now put back when the test ends, in BDF
+// order so that the nodes get their names back too.
+func (t *T) restoreDrivers() {
+	if t.bindingsKept {
+		return
+	}
+	t.bindingsKept = true
+	wasBound := make(map[*Device]bool)
+	for _, d := range t.Devices {
+		wasBound[d] = d.Driver() == "vfio-pci"
+	}
+	t.Cleanup(func() {
+		for _, d := range t.Devices {
+			if d.Driver() != "" {
+				t.OK(t.unbind(d), "cleanup: unbind %s", d.BDF)
+			}
+		}
+		for _, d := range t.Devices {
+			if wasBound[d] {
+				t.OK(t.bind(d), "cleanup: bind %s", d.BDF)
+			} else {
+				t.OK(writeFile(d.dir+"/driver_override", "\n"), "cleanup: driver_override of %s", d.BDF)
+			}
+		}
+	})
+}
+
+// SetUnsafeMode writes the module parameter. It is put back when the test ends.
+func (t *T) SetUnsafeMode(on bool) {
+	was := t.ReadFile("/" + unsafeMode)
+	t.Cleanup(func() { t.OK(writeFile("/"+unsafeMode, was), "cleanup: unsafe mode") })
+	value := "N"
+	if on {
+		value = "Y"
+	}
+	t.Must(writeFile("/"+unsafeMode, value), "write %s to enable_unsafe_noiommu_mode", value)
+	Equal(t, t.ReadFile("/"+unsafeMode), value, "enable_unsafe_noiommu_mode")
+}
+
+// UnsafeMode is the module parameter as it reads now.
+func (t *T) UnsafeMode() string { return t.ReadFile("/" + unsafeMode) }
+
+// writeFile writes to an existing file in one write, as sysfs wants it. The
+// error is an unwrapped [unix.Errno].
+func writeFile(path, text string) error {
+	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	_, err = unix.Write(fd, []byte(text))
+	return err
+}

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"runtime"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"noiommu-farm/suites/uapi"
+)
+
+// MaxLength is a length of IOMMU_IOAS_NOIOMMU_GET_PA that caps nothing.
+const MaxLength = ^uint64(0)
+
+// PageSize is the size of a page of this architecture, in bytes.
+const PageSize = 4096
+
+// IOMMUFD is an open /dev/iommu.
+type IOMMUFD struct {
+	*uapi.File
+	t *T
+}
+
+// IOMMUFD opens a new iommufd.
+func (t *T) IOMMUFD() *IOMMUFD {
+	f, err := uapi.Open(t.Tally, "/dev/iommu", unix.O_RDWR)
+	t.Must(err, "open /dev/iommu")
+	t.Cleanup(func() { t.OK(f.Close(), "cleanup: close iommufd") })
+	return &IOMMUFD{f, t}
+}
+
+// Destroy is IOMMU_DESTROY.
+func (f *IOMMUFD) Destroy(id uint32) error {
+	arg := uapi.Destroy{Size: size[uapi.Destroy](), ID: id}
+	_, err := f.Ioctl(uapi.IOMMU_DESTROY, unsafe.Pointer(&arg))
+	return err
+}
+
+// IOAS is an I/O address space of an iommufd.
+type IOAS struct {
+	ID uint32
+	fd *IOMMUFD
+}
+
+// IOAS allocates an address space.
+func (f *IOMMUFD) IOAS() *IOAS {
+	arg := uapi.IOASAlloc{Size: size[uapi.IOASAlloc]()}
+	_, err := f.Ioctl(uapi.IOMMU_IOAS_ALLOC, unsafe.Pointer(&arg))
+	f.t.Must(err, "IOMMU_IOAS_ALLOC")
+	return &IOAS{arg.OutIOASID, f}
+}
+
+// IOVARanges is IOMMU_IOAS_IOVA_RANGES: the ranges that can be mapped and the
+// alignment of a mapping, in bytes.
+func (s *IOAS) IOVARanges() (ranges []uapi.IOVARange, alignment uint64) {
+	room := make([]uapi.IOVARange, 32)
+	arg := uapi.IOASIOVARanges{
+		Size:         size[uapi.IOASIOVARanges](),
+		IOASID:       s.ID,
+		NumIOVAs:     uint32(len(room)),
+		AllowedIOVAs: uint64(uintptr(unsafe.Pointer(unsafe.SliceData(room)))),
+	}
+	_, err := s.fd.Ioctl(uapi.IOMMU_IOAS_IOVA_RANGES, unsafe.Pointer(&arg))
+	runtime.KeepAlive(room)
+	s.fd.t.Must(err, "IOMMU_IOAS_IOVA_RANGES")
+	return room[:arg.NumIOVAs], arg.OutIOVAAlignment
+}
+
+// TryMap is IOMMU_IOAS_MAP at a fixed IOVA, readable and writable, of length
+// bytes at address va.
+func (s *IOAS) TryMap(va uintptr, length, iova uint64) error {
+	arg := uapi.IOASMap{
+		Size:   size[uapi.IOASMap](),
+		Flags:  uapi.IOMMU_IOAS_MAP_FIXED_IOVA | uapi.IOMMU_IOAS_MAP_READABLE | uapi.IOMMU_IOAS_MAP_WRITEABLE,
+		IOASID: s.ID,
+		UserVA: uint64(va),
+		Length: length,
+		IOVA:   iova,
+	}
+	_, err := s.fd.Ioctl(uapi.IOMMU_IOAS_MAP, unsafe.Pointer(&arg))
+	return err
+}
+
+// Map maps the whole of m at iova; the test ends when it cannot.
+func (s *IOAS) Map(m *Memory, iova uint64) {
+	s.fd.t.Must(s.TryMap(m.VA(), uint64(len(m.Bytes)), iova), "IOMMU_IOAS_MAP(iova=%#x, length=%#x)", iova, len(m.Bytes))
+}
+
+// Unmap is IOMMU_IOAS_UNMAP; it returns how many bytes were unmapped.
+func (s *IOAS) Unmap(iova, length uint64) (uint64, error) {
+	arg := uapi.IOASUnmap{Size: size[uapi.IOASUnmap](), IOASID: s.ID, IOVA: iova, Length: length}
+	_, err := s.fd.Ioctl(uapi.IOMMU_IOAS_UNMAP, unsafe.Pointer(&arg))
+	return arg.Length, err
+}
+
+// GetPA is IOMMU_IOAS_NOIOMMU_GET_PA: the physical address behind iova and the
+// length of the physically contiguous run from there, at most max bytes.
+func (s *IOAS) GetPA(iova, max uint64) (pa, length uint64, err error) {
+	arg := s.GetPAArg(iova, max)
+	err = s.fd.GetPA(&arg)
+	return arg.OutPhys, arg.Length, err
+}
+
+// GetPAArg is a well-formed argument for [IOMMUFD.GetPA].
+func (s *IOAS) GetPAArg(iova, max uint64) uapi.IOASNoiommuGetPA {
+	return uapi.IOASNoiommuGetPA{Size: size[uapi.IOASNoiommuGetPA](), IOASID: s.ID, IOVA: iova, Length: max}
+}
+
+// GetPA is IOMMU_IOAS_NOIOMMU_GET_PA with any argument.
+func (f *IOMMUFD) GetPA(arg *uapi.IOASNoiommuGetPA) error {
+	_, err := f.Ioctl(uapi.IOMMU_IOAS_NOIOMMU_GET_PA, unsafe.Pointer(arg))
+	return err
+}
+
+// ExpectPA asserts the whole answer of GET_PA at iova, asked for at most max
+// bytes.
+func (s *IOAS) ExpectPA(iova, max, wantPA, wantLength uint64) {
+	t := s.fd.t
+	pa, length, err := s.GetPA(iova, max)
+	if t.OK(err, "get_pa(iova=%#x, length=%#x)", iova, max) {
+		Equal(t, pa, wantPA, "get_pa(iova=%#x, length=%#x): out_phys", iova, max)
+		Equal(t, length, wantLength, "get_pa(iova=%#x, length=%#x): length", iova, max)
+	}
+}
+
+// ExpectNoPA asserts that GET_PA at iova fails with want and leaves length and
+// out_phys in user memory as they were.
+func (s *IOAS) ExpectNoPA(iova, max uint64, want unix.Errno) {
+	arg := s.GetPAArg(iova, max)
+	s.fd.ExpectNoPA(arg, want, "get_pa(iova=%#x, length=%#x)", iova, max)
+}
+
+// ExpectNoPA asserts that GET_PA with arg fails with want and leaves length
+// and out_phys in user memory as they were.
+func (f *IOMMUFD) ExpectNoPA(arg uapi.IOASNoiommuGetPA, want unix.Errno, what string, args ...any) {
+	const untouched = 0xdeadbeefcafef00d
+	arg.OutPhys = untouched
+	length := arg.Length
+	err := f.GetPA(&arg)
+	f.t.Fails(err, want, what, args...)
+	Equal(f.t, arg.OutPhys, untouched, what+": out_phys after the failure", args...)
+	Equal(f.t, arg.Length, length, what+": length after the failure", args...)
+}
+
+// size is the size of a struct of the kernel interface, in bytes.
+func size[S any]() uint32 {
+	var s S
+	return uint32(unsafe.Sizeof(s))
+}

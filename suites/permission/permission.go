@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package permission proves what CAP_SYS_RAWIO guards, and that nothing else
+// does.
+package permission
+
+import (
+	"golang.org/x/sys/unix"
+
+	"noiommu-farm/suites/lab"
+	"noiommu-farm/suites/uapi"
+)
+
+// Tests are the suite's tests.
+var Tests = []lab.Test{
+	{ID: "PE-01", Run: openCdev},
+	{ID: "PE-06", Run: getPA},
+}
+
+// PE-01: the capability decides, not the user.
+func openCdev(t *lab.T) {
+	for _, d := range t.Devices {
+		path := t.CdevPath(d)
+		for _, c := range []struct {
+			name string
+			keep lab.Caps
+			want unix.Errno
+		}{
+			{"every capability but CAP_SYS_RAWIO", lab.AllCaps &^ lab.RawIO, unix.EPERM},
+			{"no capability", 0, unix.EPERM},
+			{"CAP_SYS_RAWIO alone", lab.RawIO, 0},
+			{"every capability", lab.AllCaps, 0},
+		} {
+			t.WithCaps(c.keep, func() {
+				for range 3 {
+					dev, err := t.TryOpen(path, d)
+					t.Fails(err, c.want, "%s: open with %s", d.Model, c.name)
+					if err == nil {
+						t.Must(dev.Close(), "close the cdev")
+					}
+				}
+			})
+		}
+		// The open that was refused holds nothing: the device can go.
+		t.Must(t.Unbind(d), "%s: unbind after the refused opens", d.Model)
+		t.Must(t.Bind(d), "%s: bind again", d.Model)
+
+		dev := t.Open(d)
+		dev.Bind(t.IOMMUFD())
+		t.Must(dev.Close(), "close the cdev")
+	}
+}
+
+// PE-06: the capability is asked for before anything else.
+func getPA(t *lab.T) {
+	_, ioas := t.ToAttached(t.Devices[0])
+	fd := ioas.FD()
+	m := t.Hugepages(1)
+	const iova = 0x40000000
+	ioas.Map(m, iova)
+	pa := m.PA(0) // while pagemap still shows it
+	good := ioas.GetPAArg(iova, lab.MaxLength)
+
+	type argument = uapi.IOASNoiommuGetPA
+	refused := []struct {
+		name  string
+		spoil func(*argument)
+	}{
+		{"a good argument", func(*argument) {}},
+		{"flags 1", func(a *argument) { a.Flags = 1 }},
+		{"reserved 1", func(a *argument) { a.Reserved = 1 }},
+		{"length 0", func(a *argument) { a.Length = 0 }},
+		{"iova U64_MAX", func(a *argument) { a.IOVA = ^uint64(0) }},
+		{"unknown id", func(a *argument) { a.IOASID = 0x7fffffff }},
+		{"not mapped", func(a *argument) { a.IOVA = 0 }},
+		{"everything wrong", func(a *argument) { *a = argument{Size: a.Size, Flags: 1, Reserved: 1, IOVA: ^uint64(0)} }},
+	}
+	for _, keep := range []lab.Caps{lab.AllCaps &^ lab.RawIO, 0} {
+		t.WithCaps(keep, func() {
+			for _, c := range refused {
+				arg := good
+				c.spoil(&arg)
+				fd.ExpectNoPA(arg, unix.EPERM, "get_pa(%s) without CAP_SYS_RAWIO", c.name)
+			}
+		})
+	}
+	// With that capability alone the same arguments get past the check.
+	t.WithCaps(lab.RawIO, func() {
+		arg := good
+		arg.Flags = 1
+		fd.ExpectNoPA(arg, unix.EOPNOTSUPP, "get_pa(flags 1) with CAP_SYS_RAWIO alone")
+		if t.Facts.IOMMU {
+			fd.ExpectNoPA(good, unix.EOPNOTSUPP, "get_pa(a good argument, behind an IOMMU) with CAP_SYS_RAWIO alone")
+		} else {
+			ioas.ExpectPA(iova, lab.MaxLength, pa, lab.HugeSize)
+		}
+	})
+}
