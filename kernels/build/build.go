@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package build runs kbuild in the sandbox.
+//
+// In come a source tree, the options wanted and an empty or a neighbour's
+// build directory; out go the kernel, its .config and the kernel's own
+// selftests as static programs. It knows nothing of caches, and writes only
+// in the directories it is given.
+package build
+
+import (
+	"bytes"
+	"context"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"noiommu-farm/internal/fault"
+	"noiommu-farm/kernels/kconfig"
+	"noiommu-farm/kernels/sandbox"
+)
+
+// Where things are in the sandbox, whatever they are called outside: objtool's
+// path is in the command of every object, so another path compiles everything
+// again.
+const (
+	inSource    = "/src"
+	inObjects   = "/build"
+	inSelftests = "/selftests"
+	inModules   = "/modules"
+	inRequest   = "/request"
+)
+
+// arch is what kbuild calls the architecture, srcArch its directory.
+const (
+	arch    = "x86_64"
+	srcArch = "x86"
+)
+
+// environment makes equal requests give equal bytes.
+var environment = []string{
+	"KBUILD_BUILD_TIMESTAMP=Thu Jan  1 00:00:00 UTC 1970",
+	"KBUILD_BUILD_USER=farm",
+	"KBUILD_BUILD_HOST=farm",
+	"KBUILD_BUILD_VERSION=1",
+}
+
+// A Job is one build.
+type Job struct {
+	Tree      string // the source; it is only read
+	Version   string // of the source
+	Covers    []sandbox.Mount
+	Options   []kconfig.Option
+	Objects   string // the build directory
+	Selftests string // an empty directory
+	Modules   string // an empty directory
+	Jobs      int
+	Log       io.Writer // all that make prints
+	LogPath   string    // where a reader finds it
+	Expected  int       // steps that compiling will take; 0 when nobody knows
+
+	// See is told how far the build is; total 0 is not known.
+	See func(step string, done, total int, eta time.Duration)
+}
+
+// A Result is what a build left in its directories.
+type Result struct {
+	Release   string // as uname -r says
+	Steps     int    // lines that kbuild printed: objects, archives, links
+	Selftests []Selftest
+	Modules   bool // something was installed in Modules
+}
+
+// A Selftest is a static test program.
+type Selftest struct {
+	Suite string // the directory under tools/testing/selftests
+	Name  string
+}
+
+// Files of a build directory.
+const (
+	Vmlinux = "vmlinux"
+	BzImage = "arch/x86/boot/bzImage"
+	Config  = ".config"
+)
+
+// Run configures, compiles and builds the selftests. What the kernel does
+// wrong is a *fault.Kernel, what a user's fragment asks in vain a
+// *fault.Usage.
+func Run(ctx context.Context, j Job) (Result, error) {
+	if err := j.configure(ctx); err != nil {
+		return Result{}, err
+	}
+	config, err := j.check()
+	if err != nil {
+		return Result{}, err
+	}
+	var r Result
+	if r.Steps, r.Modules, err = j.compile(ctx, config); err != nil {
+		return Result{}, err
+	}
+	release, err := os.ReadFile(filepath.Join(j.Objects, "include/config/kernel.release"))
+	if err != nil {
+		return Result{}, fmt.Errorf("read release: %w", err)
+	}
+	r.Release = strings.TrimSpace(string(release))
+	r.Selftests, err = j.selftests(ctx, config)
+	return r, err
+}
+
+// make runs make in the sandbox. Its output goes to the log and to extra.
+func (j Job) make(ctx context.Context, extra io.Writer, args ...string) error {
+	out := j.Log
+	if extra != nil {
+		out = io.MultiWriter(j.Log, extra)
+	}
+	fmt.Fprintf(j.Log, "# make %s\n", strings.Join(args, " "))
+	mounts := append([]sandbox.Mount{{Outside: j.Tree, Inside: inSource}}, j.Covers...)
+	mounts = append(mounts,
+		sandbox.Mount{Outside: j.Objects, Inside: inObjects, Writable: true},
+		sandbox.Mount{Outside: j.Selftests, Inside: inSelftests, Writable: true},
+		sandbox.Mount{Outside: j.Modules, Inside: inModules, Writable: true},
+		sandbox.Mount{Outside: j.request(), Inside: inRequest},
+	)
+	return sandbox.Run(ctx, sandbox.Command{
+		Args:   append([]string{"make", "ARCH=" + arch}, args...),
+		Dir:    inObjects,
+		Env:    environment,
+		Mounts: mounts,
+		Stderr: out,
+	})
+}
+
+func (j Job) kbuild(ctx context.Context, extra io.Writer, args ...string) error {
+	return j.make(ctx, extra, append([]string{"-C", inSource, "O=" + inObjects, "LOCALVERSION="}, args...)...)
+}
+
+// request is the file with the merged fragments, beside the build directory.
+func (j Job) request() string { return j.Objects + ".request" }
+
+// failed turns the failure of make into the right kind of error: the kernel's
+// if a compiler says so, the machine's if it ran out of something.
+func (j Job) failed(stage string, err error, output *findings) error {
+	var exit *sandbox.ExitError
+	if !errors.As(err, &exit) {
+		return fmt.Errorf("%s: %w", stage, err)
+	}
+	if output.machine != "" {
+		return fmt.Errorf("%s: the machine gave up: %s (whole log: %s)", stage, output.machine, j.LogPath)
+	}
+	return &fault.Kernel{Stage: stage, Err: output.err(err), Log: j.LogPath}
+}
+
+func (j Job) configure(ctx context.Context) error {
+	j.See("configure", 0, 0, 0)
+	if err := os.WriteFile(j.request(), []byte(kconfig.Text(j.Options)), 0o644); err != nil {
+		return fmt.Errorf("configure: %w", err)
+	}
+	var said bytes.Buffer
+	for _, target := range [][]string{{"KCONFIG_ALLCONFIG=" + inRequest, "allnoconfig"}, {"olddefconfig"}} {
+		var f findings
+		if err := j.kbuild(ctx, io.MultiWriter(&said, &f), target...); err != nil {
+			return j.failed("configure", err, &f)
+		}
+	}
+	if unmet := kconfig.UnmetDependencies(said.String()); len(unmet) > 0 {
+		return &fault.Kernel{Stage: "configure", Err: fmt.Errorf("unmet direct dependencies: %s", strings.Join(unmet, "; ")), Log: j.LogPath}
+	}
+	return nil
+}
+
+// check holds the .config to the request.
+func (j Job) check() (map[string]string, error) {
+	f, err := os.Open(filepath.Join(j.Objects, Config))
+	if err != nil {
+		return nil, fmt.Errorf("configure: %w", err)
+	}
+	defer f.Close()
+	config, err := kconfig.ReadConfig(f)
+	if err != nil {
+		return nil, fmt.Errorf("configure: %w", err)
+	}
+	symbols, err := kconfig.ReadSymbols(os.DirFS(j.Tree), srcArch)
+	if err != nil {
+		return nil, &fault.Kernel{Stage: "configure", Err: err}
+	}
+	var own, users []error
+	var first *kconfig.Mismatch
+	for _, m := range kconfig.Check(j.Options, config, symbols) {
+		if m.Option.User {
+			if first == nil {
+				first = &m
+			}
+			users = append(users, m)
+		} else {
+			own = append(own, m)
+		}
+	}
+	if first != nil {
+		return nil, &fault.Usage{
+			Key:   fmt.Sprintf("%s:%d", first.Option.File, first.Option.Line),
+			Value: "CONFIG_" + first.Option.Name + "=" + first.Option.Value,
+			Err:   fmt.Errorf("Linux %s: %w", j.Version, list(users)),
+		}
+	}
+	if len(own) > 0 {
+		return nil, &fault.Kernel{Stage: "configure", Err: fmt.Errorf("Linux %s: %w", j.Version, list(own))}
+	}
+	return config, nil
+}
+
+// list joins errors in one line.
+func list(errs []error) error {
+	text := make([]string, len(errs))
+	for i, err := range errs {
+		text[i] = err.Error()
+	}
+	return errors.New(strings.Join(text, "; "))
+}
+
+func (j Job) compile(ctx context.Context, config map[string]string) (steps int, modules bool, err error) {
+	targets := []string{fmt.Sprintf("-j%d", max(j.Jobs, 1)), "vmlinux", "bzImage"}
+	for _, v := range config {
+		modules = modules || v == "m"
+	}
+	if modules {
+		targets = append(targets, "modules")
+	}
+	count := counter{start: time.Now(), total: j.Expected, see: j.See}
+	j.See("compile", 0, j.Expected, 0)
+	var f findings
+	if err := j.kbuild(ctx, io.MultiWriter(&count, &f), targets...); err != nil {
+		return 0, false, j.failed("compile", err, &f)
+	}
+	if modules {
+		var f findings
+		if err := j.kbuild(ctx, &f, "INSTALL_MOD_PATH="+inModules, "modules_install"); err != nil {
+			return 0, false, j.failed("install modules", err, &f)
+		}
+	}
+	return count.done, modules, nil
+}
+
+// A suite is a directory under tools/testing/selftests that the farm builds.
+type suite struct {
+	name      string
+	needs     string // the option without which its programs are of no use; "" none
+	libraries string
+}
+
+var suites = []suite{
+	{name: "vfio"},
+	{name: "iommu", needs: "IOMMUFD_TEST", libraries: "-lcap"},
+}
+
+// selftests builds what the tree has; a tree without a suite is no error.
+func (j Job) selftests(ctx context.Context, config map[string]string) ([]Selftest, error) {
+	var tests []Selftest
+	headers := false
+	for _, s := range suites {
+		dir := "tools/testing/selftests/" + s.name
+		if s.needs != "" && config[s.needs] != "y" {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join(j.Tree, dir, "Makefile")); err != nil {
+			continue
+		}
+		if err := selftestTools(s); err != nil {
+			return nil, err
+		}
+		stage := "selftests/" + s.name
+		j.See("selftests", len(tests), 0, 0)
+		if !headers {
+			var f findings
+			if err := j.kbuild(ctx, &f, fmt.Sprintf("-j%d", max(j.Jobs, 1)), "headers"); err != nil {
+				return nil, j.failed("headers", err, &f)
+			}
+			headers = true
+		}
+		out := filepath.Join(j.Selftests, s.name)
+		if err := os.Mkdir(out, 0o755); err != nil {
+			return nil, fmt.Errorf("%s: %w", stage, err)
+		}
+		args := []string{
+			"-C", inSource + "/" + dir, fmt.Sprintf("-j%d", max(j.Jobs, 1)),
+			"OUTPUT=" + inSelftests + "/" + s.name,
+			"KHDR_INCLUDES=-isystem " + inObjects + "/usr/include",
+			"LDFLAGS=-static -pthread",
+		}
+		if s.libraries != "" {
+			args = append(args, "LDLIBS="+s.libraries)
+		}
+		var f findings
+		if err := j.make(ctx, &f, args...); err != nil {
+			return nil, j.failed(stage, err, &f)
+		}
+		names, err := programs(out)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", stage, err)
+		}
+		for _, name := range names {
+			tests = append(tests, Selftest{Suite: s.name, Name: name})
+		}
+	}
+	return tests, nil
+}
+
+// programs lists the ELF executables in a directory.
+func programs(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if !e.Type().IsRegular() {
+			continue
+		}
+		f, err := elf.Open(filepath.Join(dir, e.Name()))
+		if err != nil {
+			var format *elf.FormatError
+			if errors.As(err, &format) || errors.Is(err, io.EOF) || errors.Is(err, fs.ErrPermission) {
+				continue
+			}
+			return nil, err
+		}
+		if f.Type == elf.ET_EXEC || f.Type == elf.ET_DYN && f.Entry != 0 {
+			names = append(names, e.Name())
+		}
+		f.Close()
+	}
+	return names, nil
+}

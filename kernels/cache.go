@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kernels
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"noiommu-farm/kernels/build"
+	"noiommu-farm/kernels/kconfig"
+	"noiommu-farm/kernels/lock"
+	"noiommu-farm/kernels/source"
+)
+
+// recipe changes when the same request would give other bytes: flags, fixed
+// environment, what is built. Builds of another recipe are neighbours, never
+// hits.
+const recipe = 1
+
+// A Cache keeps sources and builds in a directory. Any number of goroutines
+// and processes may use one directory at once.
+type Cache struct {
+	Dir  string       // see DefaultDir
+	Jobs int          // compilers at once; 0 is 1
+	Log  func(string) // what people should know, a line at a time; nil drops it
+}
+
+func (c *Cache) log(format string, args ...any) {
+	if c.Log != nil {
+		c.Log(fmt.Sprintf(format, args...))
+	}
+}
+
+func (c *Cache) path(parts ...string) string {
+	return filepath.Join(append([]string{c.Dir}, parts...)...)
+}
+
+// Build finds or makes the kernel of a request. progress may be nil; it is
+// called from one goroutine at a time.
+//
+// A request that cannot be met is a *fault.Usage, a kernel that does not
+// configure or compile a *fault.Kernel, everything else the machine's or the
+// farm's doing. When ctx ends, all that Build started is gone before it
+// returns, and the cache is as if it had not begun.
+func (c *Cache) Build(ctx context.Context, r Request, progress func(Progress)) (*Build, error) {
+	if progress == nil {
+		progress = func(Progress) {}
+	}
+	if err := os.MkdirAll(c.Dir, 0o755); err != nil {
+		return nil, fmt.Errorf("open cache: %w", err)
+	}
+	compiler, err := build.Compiler(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("build kernel: %w", err)
+	}
+	tree, err := c.tree(ctx, r.Source, progress)
+	if err != nil {
+		return nil, fmt.Errorf("build kernel: %w", err)
+	}
+	w := want{
+		tree:     tree,
+		options:  kconfig.Merge(r.Config.fragments, tree.Version),
+		compiler: compiler,
+		config:   r.Config.Name,
+	}
+	if b, err := c.lookup(ctx, w); b != nil || err != nil {
+		return b, err
+	}
+	release, err := lock.Take(ctx, c.path("locks", "build-"+w.key()), func() {
+		c.log("another farm is building %s with %s: waiting for it", tree.Origin, r.Config)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("build kernel: %w", err)
+	}
+	defer release()
+	if b, err := c.lookup(ctx, w); b != nil || err != nil {
+		return b, err
+	}
+	if err := c.make(ctx, w, progress); err != nil {
+		return nil, fmt.Errorf("build %s with %s: %w", tree.Origin, r.Config, err)
+	}
+	b, err := c.lookup(ctx, w)
+	switch {
+	case err != nil:
+		return nil, err
+	case b == nil:
+		return nil, fmt.Errorf("build kernel: %s vanished from the cache", w.key())
+	}
+	b.Cached = false
+	return b, nil
+}
+
+func (c *Cache) tree(ctx context.Context, s Source, progress func(Progress)) (source.Tree, error) {
+	see, done := serialize(progress)
+	defer done()
+	store := source.Store{
+		Dir: c.Dir,
+		Log: func(line string) { c.log("%s", line) },
+		See: func(step, note string, done, total int) {
+			see(Progress{Step: step, Note: note, Done: done, Total: total})
+		},
+	}
+	return store.Get(ctx, s.spec)
+}
+
+// serialize lets many goroutines call a function that expects one caller.
+func serialize(progress func(Progress)) (see func(Progress), done func()) {
+	c := make(chan Progress)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for p := range c {
+			progress(p)
+		}
+	}()
+	return func(p Progress) { c <- p }, func() { close(c); <-ended }
+}
+
+// A want is a request whose words have become content.
+type want struct {
+	tree     source.Tree
+	options  []kconfig.Option
+	compiler string
+	config   string
+}
+
+// key names the build: equal keys are equal bytes.
+func (w want) key() string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "recipe %d\nsource %s\ncompiler %s\n%s", recipe, w.tree.ID, w.compiler, kconfig.Text(w.options)))
+	return hex.EncodeToString(sum[:])[:40]
+}
+
+// lookup is the build in the cache, checked; nil when there is none. A damaged
+// one is removed.
+func (c *Cache) lookup(ctx context.Context, w want) (*Build, error) {
+	dir := c.path("builds", w.key())
+	b, err := open(ctx, dir)
+	switch {
+	case err == nil:
+		b.Cached = true
+		b.Origin = w.tree.Origin
+		return b, nil
+	case errors.Is(err, fs.ErrNotExist) && !exists(dir):
+		return nil, nil
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	}
+	c.log("the build %s in the cache is damaged (%v): building it again", w.key(), err)
+	// Out of the way first: whoever looks now must not see half of it.
+	grave := c.path("tmp", fmt.Sprintf("damaged-%s-%d", w.key(), time.Now().UnixNano()))
+	if err := os.MkdirAll(filepath.Dir(grave), 0o755); err != nil {
+		return nil, fmt.Errorf("remove damaged build: %w", err)
+	}
+	if err := os.Rename(dir, grave); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("remove damaged build: %w", err)
+	}
+	if err := os.RemoveAll(grave); err != nil {
+		return nil, fmt.Errorf("remove damaged build: %w", err)
+	}
+	return nil, nil
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package configs holds the farm's Kconfig fragments, one idea a file, and
+// the configurations that are lists of them.
+//
+// In comes a name, out goes text. It never parses a fragment.
+package configs
+
+import (
+	"embed"
+	"sort"
+	"strings"
+)
+
+//go:embed *.config
+var files embed.FS
+
+// configurations are whole kernels. A name that is not here is a fragment to
+// add to one.
+var configurations = map[string][]string{
+	// Profile K-ALL: every interface of VFIO, with and without an IOMMU.
+	"noiommu": {"base", "console", "guest", "pci", "iommu", "vfio", "vfio-noiommu"},
+}
+
+// Fragments is the list of fragments that a name stands for: those of a
+// configuration, or the one of that name.
+func Fragments(name string) (names []string, ok bool) {
+	if list, ok := configurations[name]; ok {
+		return list, true
+	}
+	if _, err := Text(name); err != nil {
+		return nil, false
+	}
+	return []string{name}, true
+}
+
+// Text is the content of a fragment.
+func Text(fragment string) ([]byte, error) {
+	return files.ReadFile(fragment + ".config")
+}
+
+// Names lists the configurations, then the fragments.
+func Names() []string {
+	var whole, parts []string
+	for name := range configurations {
+		whole = append(whole, name)
+	}
+	entries, _ := files.ReadDir(".")
+	for _, e := range entries {
+		parts = append(parts, strings.TrimSuffix(e.Name(), ".config"))
+	}
+	sort.Strings(whole)
+	return append(whole, parts...)
+}

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kconfig
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// A Mismatch is a requested option that came out otherwise.
+type Mismatch struct {
+	Option Option
+	Got    string // "n" when it is not set
+	Reason string
+}
+
+func (m Mismatch) Error() string {
+	return fmt.Sprintf("%s:%d: CONFIG_%s=%s was asked for, but %s", m.Option.File, m.Option.Line, m.Option.Name, m.Option.Value, m.Reason)
+}
+
+// Check compares what was asked for with the .config, in the order of the
+// options.
+func Check(options []Option, config map[string]string, symbols Symbols) []Mismatch {
+	var bad []Mismatch
+	for _, o := range options {
+		got, ok := config[o.Name]
+		if !ok {
+			got = "n"
+		}
+		symbol := symbols[o.Name]
+		if symbol == nil || len(symbol.Definitions) == 0 {
+			bad = append(bad, Mismatch{o, got, "this kernel has no such option"})
+		} else if !same(o.Value, got) {
+			bad = append(bad, Mismatch{o, got, reason(o, got, config, symbol)})
+		}
+	}
+	return bad
+}
+
+// same compares values as Kconfig does: numbers by value.
+func same(a, b string) bool {
+	if a == b || a == `""` && b == "n" {
+		return true
+	}
+	x, errX := strconv.ParseInt(a, 0, 64)
+	y, errY := strconv.ParseInt(b, 0, 64)
+	return errX == nil && errY == nil && x == y
+}
+
+// reason says in words what keeps an option from having its value.
+func reason(o Option, got string, config map[string]string, symbol *Symbol) string {
+	if o.Value == "n" {
+		var by []string
+		for _, s := range symbol.Selects {
+			if evaluate(s.By, config) > no && evaluateAll(s.If, config) > no {
+				by = append(by, s.By)
+			}
+		}
+		switch {
+		case len(by) > 0:
+			return fmt.Sprintf("it is %s: selected by %s", got, strings.Join(by, ", "))
+		case !prompted(symbol):
+			return fmt.Sprintf("it is %s: it has no prompt, Kconfig computes it", got)
+		}
+		return fmt.Sprintf("it is %s", got)
+	}
+	var why []string
+	for _, d := range symbol.Definitions {
+		if missing := unmet(d.Depends, config); len(missing) > 0 {
+			why = append(why, "depends on "+strings.Join(missing, " and "))
+			continue
+		}
+		switch {
+		case !d.Prompt:
+			why = append(why, "has no prompt, other options select it")
+		case d.When != "" && evaluate(d.When, config) == no:
+			why = append(why, "can be set only if "+strings.Join(unmet([]string{d.When}, config), " and "))
+		case d.Choice != "":
+			why = append(why, "is one of a choice ("+d.Choice+") where another was taken")
+		case o.Value == "m" && symbol.Type == "bool":
+			why = append(why, "is bool: m is not one of its values")
+		case o.Value == "m" && config["MODULES"] != "y":
+			why = append(why, "can be m only with MODULES [=n]")
+		case o.Value == "m":
+			why = append(why, "is forced to y by what selects it, or has a value of another kind")
+		default:
+			why = append(why, "takes no such value (its type is "+symbol.Type+")")
+		}
+	}
+	return fmt.Sprintf("it is %s: it %s", got, strings.Join(why, "; or "))
+}
+
+func prompted(s *Symbol) bool {
+	for _, d := range s.Definitions {
+		if d.Prompt {
+			return true
+		}
+	}
+	return false
+}
+
+func evaluateAll(exprs []string, config map[string]string) tristate {
+	v := yes
+	for _, e := range exprs {
+		v = min(v, evaluate(e, config))
+	}
+	return v
+}
+
+var symbolName = regexp.MustCompile(`[A-Za-z0-9_]*[A-Z][A-Za-z0-9_]*`)
+
+// unmet lists the conditions that are n, each with the values in it:
+// "(A || B) [A=n, B=n]".
+func unmet(depends []string, config map[string]string) []string {
+	var missing []string
+	seen := map[string]bool{}
+	for _, expr := range depends {
+		for _, c := range conjuncts(expr) {
+			if c == "" || seen[c] || evaluate(c, config) > no {
+				continue
+			}
+			seen[c] = true
+			missing = append(missing, c+" "+values(c, config))
+		}
+	}
+	return missing
+}
+
+func values(expr string, config map[string]string) string {
+	names := symbolName.FindAllString(expr, -1)
+	value := func(name string) string {
+		if v, ok := config[name]; ok {
+			return v
+		}
+		return "n"
+	}
+	if len(names) == 1 {
+		return "[=" + value(names[0]) + "]"
+	}
+	var list []string
+	for _, name := range names {
+		list = append(list, name+"="+value(name))
+	}
+	return "[" + strings.Join(list, ", ") + "]"
+}
+
+// UnmetDependencies picks out of what conf printed the options that something
+// selects although they must not be: a defect of the Kconfig files.
+func UnmetDependencies(output string) []string {
+	var found []string
+	lines := strings.Split(output, "\n")
+	for i := 0; i < len(lines); i++ {
+		_, name, ok := strings.Cut(lines[i], "unmet direct dependencies detected for ")
+		if !ok {
+			continue
+		}
+		text := name
+		for i+1 < len(lines) && strings.HasPrefix(lines[i+1], " ") && !strings.HasPrefix(lines[i+1], "  HOST") {
+			i++
+			text += " " + strings.TrimSpace(lines[i])
+		}
+		found = append(found, text)
+	}
+	return found
+}

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package kernels turns a source and a configuration into a kernel.
+//
+// In come the words of a user: "debian:7.3", "noiommu,lkdtm". Out goes a
+// directory of the cache with vmlinux, bzImage, .config and the kernel's own
+// selftests, made in a sandbox, the same for the same request. It never
+// writes in a user's tree, never runs what it built, and never gives a kernel
+// whose options are not those that were asked for.
+package kernels
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"noiommu-farm/internal/fault"
+	"noiommu-farm/kernels/configs"
+	"noiommu-farm/kernels/kconfig"
+	"noiommu-farm/kernels/source"
+)
+
+// A Source says where kernel code comes from.
+type Source struct{ spec source.Spec }
+
+// String is the source as [ParseSource] reads it, with absolute paths.
+func (s Source) String() string { return s.spec.String() }
+
+// ParseSource reads debian:VERSION, tree:DIR, tree:DIR@REF or tarball:FILE.
+// Anything else is a *fault.Usage that lists them.
+func ParseSource(spec string) (Source, error) {
+	s, err := source.Parse(spec)
+	return Source{s}, err
+}
+
+// A Configuration is a list of Kconfig fragments. Options of a later one win.
+type Configuration struct {
+	Name      string // as the user wrote it
+	fragments []kconfig.Fragment
+}
+
+// String is the name.
+func (c Configuration) String() string { return c.Name }
+
+// Fragments names the fragments in order: the farm's by name, a user's by
+// path.
+func (c Configuration) Fragments() []string {
+	names := make([]string, len(c.fragments))
+	for i, f := range c.fragments {
+		names[i] = f.Name
+	}
+	return names
+}
+
+// Configurations lists the names that LoadConfiguration knows: whole
+// configurations first, then fragments.
+func Configurations() []string { return configs.Names() }
+
+// maxFragment bounds a fragment file, in bytes. A full .config has 300 KB.
+const maxFragment = 4 << 20
+
+// LoadConfiguration reads a list of names and of paths of fragment files,
+// separated by commas. A word with a slash, or that ends in .config, is a
+// path. An unknown name, a file that cannot be read and a line that is no
+// option are *fault.Usage.
+func LoadConfiguration(spec string) (Configuration, error) {
+	c := Configuration{Name: spec}
+	for word := range strings.SplitSeq(spec, ",") {
+		word = strings.TrimSpace(word)
+		if strings.Contains(word, "/") || strings.HasSuffix(word, ".config") {
+			f, err := userFragment(word)
+			if err != nil {
+				return Configuration{}, err
+			}
+			c.fragments = append(c.fragments, f)
+			continue
+		}
+		names, ok := configs.Fragments(word)
+		if !ok {
+			return Configuration{}, &fault.Usage{Key: "config", Value: word, Allowed: append(configs.Names(), "path of a .config file")}
+		}
+		for _, name := range names {
+			text, err := configs.Text(name)
+			if err != nil {
+				return Configuration{}, fmt.Errorf("load configuration: %w", err)
+			}
+			f, err := kconfig.Parse(name+".config", bytes.NewReader(text))
+			if err != nil {
+				return Configuration{}, fmt.Errorf("load configuration: %v", err) // not the user's mistake
+			}
+			c.fragments = append(c.fragments, f)
+		}
+	}
+	return c, nil
+}
+
+func userFragment(path string) (kconfig.Fragment, error) {
+	usage := func(err error) (kconfig.Fragment, error) {
+		return kconfig.Fragment{}, &fault.Usage{Key: "config", Value: path, Err: err}
+	}
+	fi, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return usage(err)
+	case !fi.Mode().IsRegular():
+		return usage(errors.New("not a file"))
+	case fi.Size() > maxFragment:
+		return usage(fmt.Errorf("larger than %d bytes", maxFragment))
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return usage(err)
+	}
+	f, err := kconfig.Parse(path, bytes.NewReader(text))
+	for i := range f.Options {
+		f.Options[i].User = true
+	}
+	return f, err
+}
+
+// A Request is what to build.
+type Request struct {
+	Source Source
+	Config Configuration
+}
+
+// Progress says what a build is doing now.
+type Progress struct {
+	Step  string        // fetch, unpack, hash, store, configure, compile, selftests
+	Done  int           // of Total; a count of files, MiB or compile steps
+	Total int           // 0: not known
+	ETA   time.Duration // until the step ends; 0: not known
+	Note  string        // what is being fetched
+}
+
+// A Build is a kernel in the cache. Its files are never changed; whoever runs
+// it opens them read-only.
+type Build struct {
+	Key        string // names the build among all builds
+	Dir        string
+	Vmlinux    string // path of the ELF kernel, with a PVH note
+	BzImage    string // path of the compressed kernel
+	Config     map[string]string
+	ConfigPath string
+	Modules    string // root directory of lib/modules; "" when none was built
+	Release    string // as uname -r says
+	Version    string // of the source's Makefile
+
+	SourceID  string // hash of the source's content
+	Origin    string // what the source was made from, for people
+	Compiler  string
+	Selftests []Selftest
+
+	Cached    bool          // nothing was compiled
+	Neighbour string        // key of the build this one started from; ""
+	Took      time.Duration // of the build, when it was made
+}
+
+// A Selftest is one of the kernel's own test programs, linked statically.
+type Selftest struct {
+	Suite string // the directory under tools/testing/selftests: "vfio", "iommu"
+	Name  string
+	Path  string
+}
+
+// DefaultDir is the cache of this user.
+func DefaultDir() (string, error) {
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("find the cache: %w", err)
+	}
+	return filepath.Join(dir, "noiommu-farm"), nil
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kernels
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"noiommu-farm/internal/fault"
+	"noiommu-farm/kernels/build"
+)
+
+// make builds what is wanted into the cache. The caller holds its lock.
+func (c *Cache) make(ctx context.Context, w want, progress func(Progress)) (err error) {
+	start := time.Now()
+	key := w.key()
+	// The lock says that whoever worked here before is dead.
+	work := c.path("tmp", "build-"+key)
+	if err := os.RemoveAll(work); err != nil {
+		return fmt.Errorf("clear what a killed farm left: %w", err)
+	}
+	defer os.RemoveAll(work)
+	entry := filepath.Join(work, "entry")
+	for _, d := range []string{entry, filepath.Join(work, "selftests"), filepath.Join(entry, "modules"), c.path("builds"), c.path("logs")} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			return err
+		}
+	}
+	// Outside the work directory: it must be there to read when this fails.
+	logPath := c.path("logs", key+".log")
+	logFile, err := os.Create(logPath)
+	if err != nil {
+		return err
+	}
+	defer logFile.Close()
+
+	j := build.Job{
+		Tree: w.tree.Dir, Version: w.tree.Version, Options: w.options,
+		Objects:   filepath.Join(work, objects),
+		Selftests: filepath.Join(work, "selftests"),
+		Modules:   filepath.Join(entry, "modules"),
+		Jobs:      c.Jobs, Log: logFile, LogPath: logPath,
+		See: func(step string, done, total int, eta time.Duration) {
+			progress(Progress{Step: step, Done: done, Total: total, ETA: eta})
+		},
+	}
+	near, err := c.neighbour(ctx, w)
+	if err != nil {
+		return err
+	}
+	j.Expected = near.expected
+	if near.key != "" {
+		progress(Progress{Step: "clone", Note: near.key})
+		if j.Covers, err = near.clone(ctx, w.tree.Dir, work); err != nil {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			// It may have been damaged, and removed while it was copied.
+			c.log("cannot start from the build %s (%v): starting from nothing", near.key, err)
+			near = neighbour{}
+			if err := os.RemoveAll(j.Objects); err != nil {
+				return err
+			}
+		}
+	}
+	if err := os.MkdirAll(j.Objects, 0o755); err != nil {
+		return err
+	}
+
+	result, err := build.Run(ctx, j)
+	if err != nil {
+		var kernel *fault.Kernel
+		if !errors.As(err, &kernel) && ctx.Err() != nil {
+			os.Remove(logPath)
+		}
+		return err
+	}
+
+	for from, to := range map[string]string{build.Vmlinux: "vmlinux", build.BzImage: "bzImage", build.Config: "config"} {
+		if err := copyFile(filepath.Join(j.Objects, from), filepath.Join(entry, to)); err != nil {
+			return err
+		}
+	}
+	for _, t := range result.Selftests {
+		if err := os.MkdirAll(filepath.Join(entry, "selftests", t.Suite), 0o755); err != nil {
+			return err
+		}
+		if err := os.Rename(filepath.Join(j.Selftests, t.Suite, t.Name), filepath.Join(entry, "selftests", t.Suite, t.Name)); err != nil {
+			return err
+		}
+	}
+	if !result.Modules {
+		if err := os.Remove(filepath.Join(entry, "modules")); err != nil {
+			return err
+		}
+	}
+	if err := os.Rename(logPath, filepath.Join(entry, "build.log")); err != nil {
+		return err
+	}
+	if err := os.Rename(j.Objects, filepath.Join(entry, objects)); err != nil {
+		return err
+	}
+	r := record{
+		Recipe: recipe, Key: key,
+		Source: w.tree.ID, Version: w.tree.Version, Origin: w.tree.Origin,
+		Configuration: w.config, Options: w.list(), Compiler: w.compiler,
+		Release: result.Release, Neighbour: near.key,
+		Steps: result.Steps, Seconds: time.Since(start).Seconds(),
+		Selftests: result.Selftests, Modules: result.Modules,
+	}
+	if err := r.seal(entry); err != nil {
+		return fmt.Errorf("seal: %w", err)
+	}
+	if err := os.Rename(entry, c.path("builds", key)); err != nil {
+		return fmt.Errorf("seal: %w", err)
+	}
+	return nil
+}
+
+// list is the options as a record has them.
+func (w want) list() []string {
+	l := make([]string, len(w.options))
+	for i, o := range w.options {
+		l[i] = o.Name + "=" + o.Value
+	}
+	return l
+}
+
+// copyFile makes a new file: kbuild writes some of its own in place, so an
+// artefact must not share an inode with one.
+func copyFile(from, to string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.Create(to)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Sync(), out.Close())
+}

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kernels
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"noiommu-farm/kernels/sandbox"
+	"noiommu-farm/kernels/source"
+)
+
+// A neighbour is a build whose objects a new one can start from.
+type neighbour struct {
+	key      string // "" when there is none
+	dir      string
+	changed  []source.Change // files that differ
+	expected int             // kbuild's steps of a like build; 0 when not known
+}
+
+// maxChanged is the number of differing files from which on copying and
+// comparing is not worth it.
+const maxChanged = 500
+
+// defaultSteps is what kbuild prints for the configuration noiommu on 7.3.4.
+const defaultSteps = 1725
+
+// neighbour finds the nearest build: of the same source with the fewest other
+// options, else of the source with the fewest other files. Builds with another
+// compiler share nothing.
+func (c *Cache) neighbour(ctx context.Context, w want) (neighbour, error) {
+	entries, err := os.ReadDir(c.path("builds"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return neighbour{}, err
+	}
+	type distance struct{ files, options int }
+	less := func(a, b distance) bool {
+		return a.files < b.files || a.files == b.files && a.options < b.options
+	}
+	var best neighbour
+	var nearest, likest distance
+	expected := defaultSteps
+	alike := false
+	diffs := map[string][]source.Change{w.tree.ID: nil} // by source
+	for _, e := range entries {
+		if ctx.Err() != nil {
+			return neighbour{}, context.Cause(ctx)
+		}
+		dir := c.path("builds", e.Name())
+		r, err := readRecord(dir)
+		if err != nil {
+			continue // whoever wants that build will say so
+		}
+		d := distance{options: different(r.Options, w.list())}
+		if r.Neighbour == "" && (!alike || less(d, likest)) {
+			alike, likest, expected = true, d, r.Steps
+		}
+		if r.Compiler != w.compiler || !exists(filepath.Join(dir, objects)) {
+			continue
+		}
+		changed, known := diffs[r.Source]
+		if !known {
+			if changed, err = c.diff(w.tree, r.Source); err != nil {
+				changed = []source.Change{{Path: "Makefile"}} // unknown: start from nothing
+			}
+			diffs[r.Source] = changed
+		}
+		if len(changed) > maxChanged || !incremental(changed) {
+			continue
+		}
+		d.files = len(changed)
+		if best.key == "" || less(d, nearest) {
+			best = neighbour{key: e.Name(), dir: dir, changed: changed}
+			nearest = d
+		}
+	}
+	if best.key == "" {
+		best.expected = expected
+	}
+	return best, nil
+}
+
+func (c *Cache) diff(tree source.Tree, other string) ([]source.Change, error) {
+	new, err := tree.Manifest()
+	if err != nil {
+		return nil, err
+	}
+	old, err := source.ReadManifest(c.path("sources", other, "manifest"))
+	if err != nil {
+		return nil, err
+	}
+	changed := new.Diff(old)
+	if shadows(changed, old) {
+		return nil, errors.New("a new header may take the place of an old one")
+	}
+	return changed, nil
+}
+
+// different counts the options that only one of two lists has.
+func different(a, b []string) int {
+	in := map[string]int{}
+	for _, o := range a {
+		in[o]++
+	}
+	for _, o := range b {
+		in[o]--
+	}
+	n := 0
+	for _, v := range in {
+		if v != 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// incremental says whether kbuild can be trusted to find what a change
+// touches. It follows the files that a compiler read; it does not follow
+// makefiles, its own scripts, or the programs that it builds for itself.
+func incremental(changed []source.Change) bool {
+	for _, c := range changed {
+		base := path.Base(c.Path)
+		switch {
+		case c.Old != nil && c.Old.Kind == 'l' || c.New != nil && c.New.Kind == 'l':
+			return false
+		case strings.HasPrefix(c.Path, "tools/testing/"):
+			continue // selftests are always built from nothing
+		case strings.HasPrefix(c.Path, "Documentation/"):
+			continue
+		case strings.HasPrefix(c.Path, "scripts/"), strings.HasPrefix(c.Path, "tools/"), strings.HasPrefix(c.Path, "arch/x86/tools/"),
+			strings.HasPrefix(base, "Makefile"), strings.HasPrefix(base, "Kbuild"), strings.HasSuffix(base, ".mk"):
+			return false
+		}
+	}
+	return true
+}
+
+// shadows says whether a header that is new has the name of one that was
+// there: the compiler may find it first, and no dependency says so.
+func shadows(changed []source.Change, old source.Manifest) bool {
+	added := map[string]bool{}
+	for _, c := range changed {
+		if c.Old == nil && strings.HasSuffix(c.Path, ".h") {
+			added[path.Base(c.Path)] = true
+		}
+	}
+	if len(added) == 0 {
+		return false
+	}
+	for _, e := range old {
+		if added[path.Base(e.Path)] {
+			return true
+		}
+	}
+	return false
+}
+
+// clone copies the neighbour's objects into work, with their times. It returns
+// the mounts that make every differing file of the tree newer than they are:
+// the tree's own may be older, and make would keep a stale object.
+func (n neighbour) clone(ctx context.Context, tree, work string) ([]sandbox.Mount, error) {
+	// Never hard links: kbuild appends to some files in place.
+	cmd := exec.CommandContext(ctx, "cp", "-a", "--reflink=auto", "--no-target-directory", filepath.Join(n.dir, objects), filepath.Join(work, objects))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("copy: %w: %.200s", err, out)
+	}
+	fresh := filepath.Join(work, "fresh")
+	if err := os.Mkdir(fresh, 0o755); err != nil {
+		return nil, err
+	}
+	var covers []sandbox.Mount
+	for i, c := range n.changed {
+		if c.New == nil {
+			continue
+		}
+		to := filepath.Join(fresh, fmt.Sprint(i))
+		if err := copyFile(filepath.Join(tree, filepath.FromSlash(c.Path)), to); err != nil {
+			return nil, err
+		}
+		if c.New.Kind == 'x' {
+			if err := os.Chmod(to, 0o755); err != nil {
+				return nil, err
+			}
+		}
+		covers = append(covers, sandbox.Mount{Outside: to, Inside: path.Join("/src", c.Path)})
+	}
+	return covers, nil
+}
