@@ -11,6 +11,7 @@ import (
 type frame struct {
 	function string
 	file     string // "net/core/dev.c" if the log was symbolized
+	start    bool   // at its very beginning, offset 0
 	pc       bool   // where the CPU was, not a return address
 	stack    int    // which stack of the report it is from, 0 before the first
 }
@@ -24,6 +25,8 @@ var (
 	// "func net/core/dev.c:123 [inline]".
 	source = regexp.MustCompile(`\s([\w./-]+\.[chS]):\d+`)
 	inline = regexp.MustCompile(`^\s*([A-Za-z_][\w.]*) [\w./-]+\.[chS]:\d+ \[inline\]`)
+
+	zeroOffset = regexp.MustCompile(`\+(?:0x)?0/`)
 
 	// Where the CPU was, as each architecture's show_regs() names it. The
 	// names are matched at the start of the line.
@@ -51,7 +54,7 @@ func frames(text string) []frame {
 	pc := programCounter.MatchString(text)
 	var found []frame
 	for _, m := range at {
-		found = append(found, frame{function: clip(text[m[2]:m[3]]), file: firstSource(text), pc: pc})
+		found = append(found, frame{function: clip(text[m[2]:m[3]]), file: firstSource(text), pc: pc, start: zeroOffset.MatchString(text[m[0]:m[1]])})
 	}
 	return found
 }

@@ -27,6 +27,8 @@ var (
 	// "[   12.345678,0]" names the CPU.
 	stamp = regexp.MustCompile(`^\[ {0,12}\d{1,10}\.\d{3,9}(?:,\d{1,3})?\]`)
 
+	stampInside = regexp.MustCompile(`\[ {0,12}\d{1,10}\.\d{6}\]`)
+
 	// "[ T1234]", "[    C0]" after the time stamp, print_caller().
 	caller = regexp.MustCompile(`^\[ {0,12}([TC]\d{1,10})\]`)
 
@@ -49,7 +51,15 @@ func (s *stripper) strip(line string) record {
 	if l := level.FindString(line); l != "" {
 		line, r.stamped = line[len(l):], true
 	}
-	if t := stamp.FindString(line); t != "" {
+	t := stamp.FindString(line)
+	if t == "" {
+		// A prompt or other output without a line feed came before it.
+		if at := stampInside.FindStringIndex(line); at != nil && at[0] <= 80 && line[0] != '#' {
+			line = line[at[0]:]
+			t = stamp.FindString(line)
+		}
+	}
+	if t != "" {
 		line, r.stamped = line[len(t):], true
 		s.stamps++
 		if c := caller.FindStringSubmatch(line); c != nil {

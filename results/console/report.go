@@ -52,6 +52,9 @@ func (r *report) add(number int, text string) {
 		r.stack++
 	}
 	for _, fr := range frames(text) {
+		if fr.start && !fr.pc && len(r.finding.Lines) > 1 {
+			continue // the return address of a call that ends its function: not this one
+		}
 		if len(r.frames) < maxFrames {
 			fr.stack = r.stack
 			r.frames = append(r.frames, fr)
@@ -89,12 +92,39 @@ func (r *report) finish() Finding {
 	f := r.finding
 	f.Class = r.rule.class
 	f.Function = guilty(r)
-	f.Title = r.title(f.Function)
+	title := r.rule.title
+	for _, special := range specials {
+		if special.of == f.Class && special.sign.MatchString(strings.Join(f.Lines[:min(len(f.Lines), 12)], "\n")) {
+			f.Class, title = special.class, special.title
+			break
+		}
+	}
+	f.Title = r.title(title, f.Function)
 	return f
 }
 
-func (r *report) title(function string) string {
-	t := r.rule.title
+// specials are warnings and bugs that one check of the kernel raises on behalf
+// of its caller. The sign is in the first lines of the report.
+var specials = []struct {
+	of    Class
+	sign  *regexp.Regexp
+	class Class
+	title string
+}{
+	{Warning, regexp.MustCompile(`(?m)^refcount_t: |at lib/refcount\.c`), Refcount, "WARNING: refcount bug in $F"},
+	{Warning, regexp.MustCompile(`(?m)^ODEBUG: |at lib/debugobjects\.c`), DebugObjects, "WARNING: ODEBUG bug in $F"},
+	{Warning, regexp.MustCompile(`(?m)^WARNING:.* kernel/(?:locking/)?(?:lockdep|mutex|rwsem)\S*\.c`), Lockdep, "WARNING: locking bug in $F"},
+	{Warning, regexp.MustCompile(`(?m)^list_(?:add|del) corruption|at lib/list_debug\.c`), ListCorruption, "BUG: corrupted list in $F"},
+	{Warning, regexp.MustCompile(`(?m)^WARNING:.* (?:kmalloc_slab|kvmalloc_node\w*|krealloc)\+`), Warning, "WARNING: kmalloc bug in $F"},
+	{Warning, regexp.MustCompile(`(?m)^WARNING:.* __vmalloc_node_range\w*\+`), Warning, "WARNING: zero-size vmalloc in $F"},
+	{Warning, regexp.MustCompile(`(?m)^WARNING:.* proc_register\+`), Warning, "WARNING: proc registration bug in $F"},
+	{Warning, regexp.MustCompile(`(?m)^WARNING:.* kobject_add_internal\+`), Warning, "WARNING: kobject bug in $F"},
+	{Warning, regexp.MustCompile(`(?m)^WARNING:.* usercopy_warn\+|^Bad or missing usercopy whitelist`), Warning, "WARNING: bad usercopy in $F"},
+	{Bug, regexp.MustCompile(`(?m)^kernel BUG at lib/list_debug\.c`), ListCorruption, "BUG: corrupted list in $F"},
+	{Bug, regexp.MustCompile(`(?m)^kernel BUG at mm/usercopy\.c`), Bug, "BUG: bad usercopy in $F"},
+}
+
+func (r *report) title(t, function string) string {
 	for i, g := range r.groups {
 		if i > 0 {
 			t = strings.ReplaceAll(t, "$"+strconv.Itoa(i), strings.TrimSpace(g))
@@ -104,6 +134,9 @@ func (r *report) title(function string) string {
 		t = strings.ReplaceAll(t, " $RW", "")
 	}
 	t = strings.ReplaceAll(t, "$RW", r.access)
+	t = strings.ReplaceAll(t, "double-free", "invalid-free")
+	t = strings.ReplaceAll(t, "stack segment in", "stack segment fault in")
+	t = strings.ReplaceAll(t, "divide_error", "divide error")
 	if function == "" {
 		t = strings.ReplaceAll(t, " in $F", "")
 	}

@@ -137,6 +137,9 @@ func (s *Scanner) reading(context string) *report {
 
 func (s *Scanner) end(r *report) []Finding {
 	s.open = slices.DeleteFunc(s.open, func(o *report) bool { return o == r })
+	if r.rule.flags&needsStack != 0 && len(r.frames) == 0 {
+		return nil
+	}
 	return []Finding{r.finish()}
 }
 
