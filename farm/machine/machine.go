@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package machine turns the description of a virtual machine into a running
+// guest.
+//
+// A [Machine] comes in: a value, whose QEMU arguments are a pure function of
+// it. A [Guest] goes out: the QEMU process, its QMP monitor, the serial console
+// and two virtio-serial ports, all of them over inherited descriptors, so that
+// nothing of a guest is found in the file system or on the network.
+//
+// It never speaks with the agent in the guest, never judges a kernel, and never
+// builds anything.
+package machine
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"noiommu-farm/internal/fault"
+)
+
+// Machine is everything that becomes QEMU's arguments.
+type Machine struct {
+	Topology    Topology
+	Devices     []Device // in any order; at most 8 of one model
+	CPUs        int
+	MemoryMiB   int
+	Hugepages1G int // pages of 1 GiB that the kernel reserves at boot, part of MemoryMiB
+	Accel       Accel
+
+	QEMU   string   // path of qemu-system-x86_64
+	Kernel string   // path of a vmlinux with a PVH note, or of a bzImage
+	Initrd string   // path of the initramfs; "" is none
+	Append []string // more kernel arguments; they come last and so they win
+
+	ControlPort, OutputPort string // names of the two virtio-serial ports
+}
+
+// Limits of a machine.
+const (
+	MaxCPUs      = 64
+	MinMemoryMiB = 64
+	MaxMemoryMiB = 1 << 20
+	// maxCommandLine is COMMAND_LINE_SIZE of arch/x86/include/asm/setup.h.
+	// The kernel cuts off what is longer, without a word.
+	maxCommandLine = 2048
+)
+
+// kernelMemoryMiB is what must be left beside the 1 GiB pages.
+const kernelMemoryMiB = 512
+
+var portName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+// Validate returns a *fault.Usage for the first field that cannot be used. It
+// looks at no file; [Boot] does.
+func (m Machine) Validate() error {
+	if _, err := ParseTopology(string(m.Topology)); err != nil {
+		return err
+	}
+	if _, err := ParseAccel(string(m.Accel)); err != nil {
+		return err
+	}
+	count := make(map[Device]int)
+	for _, d := range m.Devices {
+		if _, err := ParseDevice(string(d)); err != nil {
+			return err
+		}
+		if count[d]++; count[d] > perModel {
+			return usage("device", d, "more than %d devices of this model", perModel)
+		}
+	}
+	if m.CPUs < 1 || m.CPUs > MaxCPUs {
+		return usage("cpus", m.CPUs, "not between 1 and %d", MaxCPUs)
+	}
+	if m.MemoryMiB < MinMemoryMiB || m.MemoryMiB > MaxMemoryMiB {
+		return usage("memory", m.MemoryMiB, "not between %d and %d MiB", MinMemoryMiB, MaxMemoryMiB)
+	}
+	if m.Hugepages1G < 0 || m.Hugepages1G > MaxMemoryMiB/1024 {
+		return usage("hugepages_1g", m.Hugepages1G, "not between 0 and %d", MaxMemoryMiB/1024)
+	}
+	if need := m.Hugepages1G*1024 + kernelMemoryMiB; m.Hugepages1G > 0 && m.MemoryMiB < need {
+		return usage("memory", m.MemoryMiB, "%d pages of 1 GiB need a machine of at least %d MiB", m.Hugepages1G, need)
+	}
+	for _, port := range []string{m.ControlPort, m.OutputPort} {
+		if !portName.MatchString(port) {
+			return usage("port", port, "not a name of 1 to 64 letters, digits, dots, dashes and underscores")
+		}
+	}
+	if m.ControlPort == m.OutputPort {
+		return usage("port", m.OutputPort, "both ports have this name")
+	}
+	for _, arg := range m.Append {
+		if strings.ContainsFunc(arg, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+			return usage("append", arg, "has a control character")
+		}
+	}
+	if line := strings.Join(m.KernelArgs(), " "); len(line) >= maxCommandLine {
+		return usage("append", line, "the kernel reads only %d bytes of its command line", maxCommandLine-1)
+	}
+	return nil
+}
+
+func usage(key string, value any, format string, args ...any) error {
+	return &fault.Usage{Key: key, Value: fmt.Sprint(value), Err: fmt.Errorf(format, args...)}
+}
+
+// KernelArgs is the kernel command line, one argument an element.
+func (m Machine) KernelArgs() []string {
+	args := []string{
+		"console=ttyS0",
+		// Warnings and above are shown from the first line on; everything
+		// else costs time on an emulated serial port.
+		"loglevel=5",
+		"printk.devkmsg=on",  // /dev/kmsg is not rate limited: the agent's markers arrive
+		"panic=-1",           // restart at once, which ends QEMU (-no-reboot)
+		"reboot=t",           // by triple fault, which needs no device
+		"no_timer_check",     // the timer check fails on a busy host
+		"tsc=reliable",       // and so does the clock source watchdog
+		"random.trust_cpu=1", // no waiting for entropy
+	}
+	if m.Hugepages1G > 0 {
+		args = append(args, "hugepagesz=1G", "hugepages="+strconv.Itoa(m.Hugepages1G))
+	}
+	args = append(args, m.Topology.kernelArgs()...)
+	return append(args, m.Append...)
+}
+
+// Wiring is what the arguments need to know of the start itself.
+type Wiring struct {
+	QMP, Console, Control, Output int // descriptors of connected sockets in QEMU
+
+	PVH bool // the kernel is an ELF file with a PVH entry
+}
+
+// Args is the whole argument list of QEMU, without its own name. It depends on
+// nothing but m and w. The machine must be valid.
+func (m Machine) Args(w Wiring) []string {
+	options := "q35,sata=off,usb=off,smbus=off,vmport=off,hpet=off,graphics=off"
+	if m.Accel == KVM && m.Topology == Intel {
+		options += ",kernel-irqchip=split" // or QEMU refuses intremap=on
+	}
+	args := []string{
+		"-nodefaults", "-no-user-config",
+		"-display", "none",
+		"-no-reboot",
+		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+		"-M", options,
+	}
+	args = append(args, m.Accel.args()...)
+	args = append(args,
+		"-smp", strconv.Itoa(m.CPUs),
+		"-m", strconv.Itoa(m.MemoryMiB)+"M",
+		"-chardev", fmt.Sprintf("socket,id=qmp,fd=%d", w.QMP),
+		"-mon", "chardev=qmp,mode=control",
+		"-chardev", fmt.Sprintf("socket,id=console,fd=%d", w.Console),
+		"-serial", "chardev:console",
+	)
+	args = append(args, m.Topology.args()...)
+	args = append(args,
+		"-device", fmt.Sprintf("virtio-serial-pci,id=serial,bus=pcie.0,addr=%#x", serialSlot),
+		"-chardev", fmt.Sprintf("socket,id=control,fd=%d", w.Control),
+		"-device", "virtserialport,bus=serial.0,nr=1,chardev=control,name="+m.ControlPort,
+		"-chardev", fmt.Sprintf("socket,id=output,fd=%d", w.Output),
+		"-device", "virtserialport,bus=serial.0,nr=2,chardev=output,name="+m.OutputPort,
+	)
+	count := make(map[Device]int)
+	for _, d := range m.Devices {
+		args = append(args, d.args(count[d])...)
+		count[d]++
+	}
+	if w.PVH {
+		args = append(args, "-bios", "qboot.rom")
+	}
+	args = append(args, "-kernel", m.Kernel)
+	if m.Initrd != "" {
+		args = append(args, "-initrd", m.Initrd)
+	}
+	return append(args, "-append", strings.Join(m.KernelArgs(), " "))
+}
+
+// checkFiles returns a *fault.Usage for a file that is not there.
+func (m Machine) checkFiles() error {
+	for _, file := range []struct{ key, path string }{{"qemu", m.QEMU}, {"kernel", m.Kernel}, {"initrd", m.Initrd}} {
+		if file.path == "" && file.key == "initrd" {
+			continue
+		}
+		if err := readable(file.path); err != nil {
+			return &fault.Usage{Key: file.key, Value: file.path, Err: err}
+		}
+	}
+	return nil
+}
