@@ -24,16 +24,17 @@ type report struct {
 }
 
 var (
-	access = regexp.MustCompile(`^(Read|Write|read|write) (?:of size|at)\b`)
-	task   = regexp.MustCompile(`\bCPU: ?(\d+)\b.*?\bPID: (\d+) (?:Comm: (.{1,15}?) (?:Not tainted|Tainted))?`)
-	onCPU  = regexp.MustCompile(`\bCPU: ?#?(\d+)`)
-	atCPU  = regexp.MustCompile(`, CPU#(\d+): (.{1,15})/(\d+)$`)
-	ofTask = regexp.MustCompile(`^(?:INFO: task |.*\[)([^:\]]{1,15}):(\d+)(?:\]| )`)
-	stuck  = regexp.MustCompile(`CPU#(\d+) stuck for`)
-	endOf  = regexp.MustCompile(`^---\[ end (?:trace|Kernel panic)`)
+	access       = regexp.MustCompile(`^(Read|Write|read|write) (?:of size|at)\b`)
+	task         = regexp.MustCompile(`\bCPU: ?(\d+)\b.*?\bPID: (\d+) (?:Comm: (.{1,15}?) (?:Not tainted|Tainted))?`)
+	onCPU        = regexp.MustCompile(`\bCPU: ?#?(\d+)`)
+	atCPU        = regexp.MustCompile(`, CPU#(\d+): (.{1,15})/(\d+)$`)
+	ofTask       = regexp.MustCompile(`^(?:INFO: task |.*\[)([^:\]]{1,15}):(\d+)(?:\]| )`)
+	stuck        = regexp.MustCompile(`CPU#(\d+) stuck for`)
+	lastFunction = regexp.MustCompile(`^\s*last function: (\w+)`)
+	endOf        = regexp.MustCompile(`^---\[ end (?:trace|Kernel panic)`)
 
 	// Lines that belong to a report although they name no function.
-	part = regexp.MustCompile(`^(?:\s|Call |Modules linked|Code:|Hardware name|Workqueue:|R[A-Z0-9]{1,2}\d?: |[A-Z]{2}\d?:|e?flags|x\d+ ?:|r\d+ ?:|sp :|pstate|CPU:|CPU |Pid:|Tainted|Comm|Process|Stack|Oops|Internal error|Unable to handle|Krnl|GPR|NIP|LR|MSR|CFAR|IRQMASK|<|-{3}|={3}|Read of|Write of|Allocated by|Freed by|The buggy|page:|Memory state|Disabling lock|irq event|hardirqs|softirqs|other info|Possible unsafe|stack backtrace|locks held|\d+ locks? held|but task|is trying|which lock|the existing|backtrace)`)
+	part = regexp.MustCompile(`^(?:\s|Call |Modules linked|Code:|Hardware name|Workqueue:|R[A-Z0-9]{1,2}\d?: |[A-Z]{2}\d?:|e?flags|x\d+ ?:|r\d+ ?:|sp :|pstate|CPU:|CPU |Pid:|Tainted|Comm|Process|Stack|Oops|Internal error|Unable to handle|Krnl|GPR|NIP|LR|MSR|CFAR|IRQMASK|<|-{3}|={3}|Read (?:of|at)|Write (?:of|at)|Allocated by|Freed by|The buggy|page:|Memory state|Disabling lock|irq event|hardirqs|softirqs|other info|Possible unsafe|stack backtrace|locks held|\d+ locks? held|but task|is trying|which lock|the existing|backtrace)`)
 )
 
 func (r *report) add(number int, text string) {
@@ -48,8 +49,14 @@ func (r *report) add(number int, text string) {
 		}
 	}
 	r.where(text)
+	if strings.Contains(text, "irqs last ") {
+		return // "hardirqs last enabled at (123): func+0x1/0x2" is no stack
+	}
 	if stackStart.MatchString(text) {
 		r.stack++
+	}
+	if m := lastFunction.FindStringSubmatch(text); m != nil && r.rule.class == AtomicSleep {
+		r.frames = append(r.frames, frame{function: m[1]})
 	}
 	for _, fr := range frames(text) {
 		if fr.start && !fr.pc && len(r.finding.Lines) > 1 {
@@ -140,5 +147,6 @@ func (r *report) title(t, function string) string {
 	if function == "" {
 		t = strings.ReplaceAll(t, " in $F", "")
 	}
+	t = symbol.ReplaceAllStringFunc(t, func(s string) string { return clip(s[:strings.IndexByte(s, '+')]) })
 	return strings.ReplaceAll(t, "$F", function)
 }

@@ -31,6 +31,8 @@ const (
 	stackOnly                   // the function in the first line says nothing
 	operation                   // a stall: the operation counts, not the spot
 	asleep                      // the task sleeps: skip how
+	announces                   // the finding it announces comes on a later line
+	preface                     // the WARNING or BUG line comes on a later or an earlier line
 	needsStack                  // only a finding if a stack follows
 )
 
@@ -64,8 +66,8 @@ var rules = []rule{
 	r("RCU usage", `(?:(WARNING)|\[ (INFO)|(INFO)): suspicious RCU usage`, RCU, "$1$2$3: suspicious RCU usage in $F", stackOnly),
 	r("lock held when returning", `(?:(WARNING)|\[ (BUG)): lock held when returning to user space`, Lockdep, "$1$2: lock held when returning to user space in $F", 0),
 	r("bad unlock balance", `(?:(WARNING)|\[ (BUG)): bad unlock balance detected`, Lockdep, "$1$2: bad unlock balance in $F", 0),
-	r("held lock freed", `(?:(WARNING)|\[ (BUG)): held lock freed`, Lockdep, "$1$2: held lock freed in $F", stackOnly),
-	r("locks held", `(?:(WARNING)|\[ (BUG)): (?:.* )?still has locks held`, Lockdep, "$1$2: still has locks held in $F", stackOnly),
+	r("held lock freed", `(?:(WARNING)|\[ (BUG)): held lock freed`, Lockdep, "$1$2: held lock freed in $F", 0),
+	r("locks held", `(?:(WARNING)|\[ (BUG)): (?:.* )?still has locks held`, Lockdep, "$1$2: still has locks held in $F", 0),
 	r("ested lock", `(?:WARNING|\[ BUG): [Nn]ested lock was not taken`, Lockdep, "WARNING: nested lock was not taken in $F", 0),
 	r("wait context", `\[ BUG: Invalid wait context \]`, Lockdep, "WARNING: locking bug in $F", stackOnly),
 	r("non-static key", `INFO: trying to register non-static key`, Lockdep, "INFO: trying to register non-static key in $F", stackOnly),
@@ -82,27 +84,30 @@ var rules = []rule{
 	// kernel/workqueue.c.
 	r("stall", `(?:rcu: )?INFO: (?:rcu_?\w* (?:self-)?detected (?:expedited )?stalls?|rcu_\w+ detected|rcu_\w+ self-detected)`, RCUStall, "INFO: rcu detected stall in $F", operation),
 	r("stall", `(?:rcu: )?rcu_\w+ kthread starved`, RCUStall, "INFO: rcu detected stall in $F", operation),
-	r("blocked for more than", `INFO: task (?:.{1,40}):\d+ (?:<.*> )?(?:is )?blocked (?:on .* )?for more than`, HungTask, "INFO: task hung in $F", asleep),
+	r("blocked for more than", `INFO: task (?:.{1,40}):\d+ (?:<.*> )?(?:is )?blocked (?:(?:on|in) .* )?for more than`, HungTask, "INFO: task hung in $F", asleep),
 	r("task", `INFO: task (?:.{1,40}):\d+ can't die for more than`, HungTask, "INFO: task can't die in $F", asleep),
-	r("soft lockup", `(?:watchdog: )?BUG: soft lockup`, SoftLockup, "BUG: soft lockup in $F", operation),
+	r("soft lockup", `(?:NMI watchdog: |watchdog: )?BUG: soft lockup`, SoftLockup, "BUG: soft lockup in $F", operation),
 	r("hard LOCKUP", `(?:NMI watchdog: |watchdog: )?(?:Watchdog detected|CPU\d+: Watchdog detected) hard LOCKUP`, HardLockup, "BUG: hard lockup in $F", operation),
 	r("workqueue lockup", `BUG: workqueue lockup`, WorkqueueStall, "BUG: workqueue lockup", 0),
 
 	// Corruption that the kernel noticed by itself.
-	r("corruption", `list_(?:add|del) corruption`, ListCorruption, "BUG: corrupted list in $F", stackOnly),
-	r("refcount_t:", `refcount_t: `, Refcount, "WARNING: refcount bug in $F", stackOnly),
-	r("usercopy:", `usercopy: Kernel memory (?:exposure|overwrite) attempt`, Bug, "BUG: bad usercopy in $F", stackOnly),
-	r("ODEBUG", `ODEBUG: `, DebugObjects, "WARNING: ODEBUG bug in $F", stackOnly|needsStack),
+	r("corruption", `list_(?:add|del) corruption`, ListCorruption, "BUG: corrupted list in $F", stackOnly|preface),
+	r("refcount_t:", `refcount_t: `, Refcount, "WARNING: refcount bug in $F", stackOnly|preface),
+	r("usercopy:", `usercopy: Kernel memory (?:exposure|overwrite) attempt`, Bug, "BUG: bad usercopy in $F", stackOnly|preface),
+	r("ODEBUG", `ODEBUG: `, DebugObjects, "WARNING: ODEBUG bug in $F", stackOnly|preface|needsStack),
 	r("BUG: Bad", `BUG: (Bad (?:page state|page map|rss-counter state|page cache))`, SlabCorruption, "BUG: $1 in $F", 0),
 	r("still in use", `BUG: Dentry .* still in use .*\[(unmount)`, Bug, "BUG: Dentry still in use in $1", oneLine),
+	r("waiting for", `unregister_netdevice: waiting for \S+ to become free`, Bug, "unregister_netdevice: waiting for DEV to become free", oneLine),
+	r("VFS: ", `VFS: (Close: file count is zero|Busy inodes after unmount)`, Bug, "VFS: $1 (use-after-free)", oneLine),
+	r("VFS: ", `VFS: Close: file count is 0`, Bug, "VFS: Close: file count is zero (use-after-free)", oneLine),
 	r("BUG ", `BUG [\w:.\- ]{1,64} \((?:Not tainted|Tainted: [^)]*)\): (.+)`, SlabCorruption, "BUG: $1", 0),
 	r("INFO: ", `INFO: (Slab 0x|Object 0x|Freed in|Allocated in)`, SlabCorruption, "BUG: slab corruption", 0),
-	r("stack guard page", `BUG: (?:\w+ )?stack guard page was hit`, StackOverflow, "BUG: stack guard page was hit in $F", death),
-	r("stack overflow", `(?:BUG: |Kernel |kernel )?(?:kernel )?stack overflow`, StackOverflow, "kernel stack overflow in $F", death),
-	r("Insufficient stack", `Insufficient stack space to handle exception`, StackOverflow, "kernel stack overflow in $F", death),
+	r("stack guard page", `BUG: (?:\w+ )?stack guard page was hit`, StackOverflow, "BUG: stack guard page was hit in $F", death|operation),
+	r("stack overflow", `(?:BUG: |Kernel |kernel )?(?:kernel )?stack overflow`, StackOverflow, "kernel stack overflow in $F", death|follows|operation),
+	r("Insufficient stack", `Insufficient stack space to handle exception`, StackOverflow, "kernel stack overflow in $F", death|follows|operation),
 	r("memory leak", `BUG: memory leak`, Kmemleak, "memory leak in $F", 0),
 	r("unreferenced object", `unreferenced object 0x`, Kmemleak, "memory leak in $F", 0),
-	r("suspected memory leaks", `kmemleak: \d+ new suspected memory leaks`, Kmemleak, "memory leak", oneLine),
+	r("suspected memory leaks", `kmemleak: \d+ new suspected memory leaks`, Kmemleak, "memory leak", announces),
 
 	// Faults in kernel mode, each architecture in its own words.
 	r("BUG: ", `BUG: unable to handle kernel NULL pointer dereference|BUG: [Kk]ernel NULL pointer dereference`, PageFault, "BUG: unable to handle kernel NULL pointer dereference in $F", death),
@@ -110,7 +115,7 @@ var rules = []rule{
 	r("nable to handle kernel", `(?:CPU \d+ )?[Uu]nable to handle kernel NULL pointer`, PageFault, "BUG: unable to handle kernel NULL pointer dereference in $F", death),
 	r("nable to handle kernel", `(?:CPU \d+ )?[Uu]nable to handle kernel access to user memory`, PageFault, "BUG: unable to handle kernel access to user memory in $F", death),
 	r("nable to handle kernel", `(?:CPU \d+ )?[Uu]nable to handle kernel`, PageFault, "BUG: unable to handle kernel paging request in $F", death),
-	r("general protection", `(?:Oops: |segment-related )?general protection(?: fault|:)`, GPF, "general protection fault in $F", death),
+	r("general protection", `(?:Oops: |segment-related |kasan: GPF could be caused by NULL-ptr deref or user memory access)?general protection(?: fault|:)`, GPF, "general protection fault in $F", death),
 	r("double fault", `(?:traps: )?PANIC: double fault|(?:Oops: )?double fault:`, Oops, "PANIC: double fault in $F", death),
 	r("kernel BUG at", `kernel BUG at|Kernel BUG at`, Bug, "kernel BUG in $F", death),
 	r("ernel ", `(?:Oops - )?[Kk]ernel bug detected`, Bug, "kernel BUG in $F", death),
@@ -134,7 +139,7 @@ var rules = []rule{
 
 	// Panics of their own; those that end an oops are its consequence.
 	r("Kernel panic", `Kernel panic - not syncing: Attempted to kill init!`, InitDied, "kernel panic: Attempted to kill init!", death),
-	r("Kernel panic", `Kernel panic - not syncing: (?:stack-protector: Kernel )?(corrupted stack end|stack is corrupted)`, StackOverflow, "kernel panic: $1 in $F", death),
+	r("Kernel panic", `Kernel panic - not syncing: (?:stack-protector: Kernel )?(corrupted stack end|stack is corrupted)`, StackOverflow, "kernel panic: $1 in $F", death|operation),
 	r("Kernel panic", `Kernel panic - not syncing: (.*)`, Panic, "kernel panic: $1", death),
 
 	// Whatever else begins with the words the kernel uses for its own bugs.
@@ -144,7 +149,11 @@ var rules = []rule{
 }
 
 // match finds the rule of a first line.
-func match(rec record, stampedLog bool) (*rule, []string) {
+func match(rec record) (*rule, []string) {
+	text := rec.text
+	if rec.stamped {
+		text = strings.TrimLeft(text, " ")
+	}
 	for i := range rules {
 		rule := &rules[i]
 		if !strings.Contains(rec.text, rule.word) {
@@ -153,7 +162,7 @@ func match(rec record, stampedLog bool) (*rule, []string) {
 		if rule.flags&kernelOnly != 0 && !rec.stamped {
 			continue
 		}
-		if groups := rule.match.FindStringSubmatch(rec.text); groups != nil {
+		if groups := rule.match.FindStringSubmatch(text); groups != nil {
 			return rule, groups
 		}
 	}

@@ -75,7 +75,7 @@ func (s *Scanner) Line(line string) []Finding {
 	var done []Finding
 
 	current := s.reading(rec.context)
-	rule, groups := match(rec, s.stripper.stamps > 0)
+	rule, groups := match(rec)
 	if rule != nil && current != nil && current.includes(rule, rec.text) {
 		if strings.HasPrefix(rec.text, "Kernel panic") {
 			current.finding.Panicked = true
@@ -84,7 +84,11 @@ func (s *Scanner) Line(line string) []Finding {
 	}
 	if rule != nil {
 		if current != nil {
-			done = append(done, s.end(current)...)
+			if current.rule.flags&announces != 0 && rule.class == current.rule.class {
+				s.open = slices.DeleteFunc(s.open, func(o *report) bool { return o == current })
+			} else {
+				done = append(done, s.end(current)...)
+			}
 		}
 		if len(s.open) == maxOpen {
 			done = append(done, s.end(s.open[0])...)
@@ -161,16 +165,17 @@ func (r *report) includes(next *rule, text string) bool {
 		return false
 	}
 	if strings.HasPrefix(text, "Kernel panic") {
-		return r.dying() || strings.Contains(text, "panic_on_warn") || r.rule.class == SoftLockup || r.rule.class == HungTask || r.rule.class == RCUStall || r.rule.class == HardLockup
+		return r.dying() || strings.Contains(text, "panic_on_warn") || r.rule.class == AtomicSleep || r.rule.class == SoftLockup || r.rule.class == HungTask || r.rule.class == RCUStall || r.rule.class == HardLockup
 	}
 	if next.flags&follows != 0 && r.dying() {
 		return true
 	}
-	switch r.rule.class {
-	case ListCorruption, Refcount, DebugObjects:
-		return next.class == Bug || next.class == Warning || next.class == Oops
-	case KASAN:
-		return false
+	early := len(r.finding.Lines) < 8
+	switch {
+	case r.rule.flags&preface != 0:
+		return early && (next.class == Bug || next.class == Warning) || next.flags&follows != 0
+	case r.rule.class == Warning:
+		return early && next.flags&preface != 0
 	}
 	return false
 }
