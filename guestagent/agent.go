@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -10,9 +11,6 @@ import (
 
 	"noiommu-farm/guestagent/wire"
 )
-
-// coreDir is where the kernel leaves core files.
-const coreDir = "/run/cores"
 
 // controlPort is what the agent needs of the control port.
 type controlPort interface {
@@ -29,7 +27,8 @@ type agent struct {
 	port     controlPort
 	control  *wire.Conn
 	programs *programs
-	failed   chan error // of a job, when the agent cannot go on
+	patience time.Duration // for each half of the handshake
+	failed   chan error    // of a job, when the agent cannot go on
 
 	mu        sync.Mutex
 	doing     string // the job at hand, or ""
@@ -38,21 +37,14 @@ type agent struct {
 	coreLimit int64
 }
 
-func newAgent(m machine, control controlPort, out io.Writer, log *kernelLog) *agent {
+func newAgent(m machine, control controlPort, p *programs) *agent {
 	return &agent{
-		machine: m,
-		port:    control,
-		control: wire.NewConn(control),
-		failed:  make(chan error, 1),
-		programs: &programs{
-			nursery: newNursery(),
-			output:  &output{w: out},
-			log:     log,
-			tmp:     "/tmp",
-			cores:   coreDir,
-			taint:   m.taint,
-			stuck:   stuckAfter,
-		},
+		machine:  m,
+		port:     control,
+		control:  wire.NewConn(control),
+		programs: p,
+		patience: hostWithin,
+		failed:   make(chan error, 1),
 	}
 }
 
@@ -96,14 +88,13 @@ func (a *agent) handshake() error {
 	if err != nil {
 		return fmt.Errorf("say hello: %w", err)
 	}
-	// Errors mean a port that cannot time out, which is none of ours.
-	if err := a.port.SetWriteDeadline(time.Now().Add(hostWithin)); err != nil {
+	if err := a.port.SetWriteDeadline(time.Now().Add(a.patience)); err != nil {
 		return fmt.Errorf("say hello: %w", err)
 	}
 	if err := a.control.Send(wire.ToHost{Hello: hello}); err != nil {
 		return fmt.Errorf("say hello: %w", err)
 	}
-	if err := a.port.SetReadDeadline(time.Now().Add(hostWithin)); err != nil {
+	if err := a.port.SetReadDeadline(time.Now().Add(a.patience)); err != nil {
 		return fmt.Errorf("wait for the host's hello: %w", err)
 	}
 	var m wire.ToGuest
@@ -111,7 +102,7 @@ func (a *agent) handshake() error {
 		return fmt.Errorf("wait for the host's hello: %w", err)
 	}
 	if m.Hello == nil {
-		return fmt.Errorf("wait for the host's hello: something else came first")
+		return errors.New("wait for the host's hello: something else came first")
 	}
 	// From here on the host may be silent as long as it likes.
 	if err := a.port.SetReadDeadline(time.Time{}); err != nil {
@@ -145,7 +136,7 @@ func (a *agent) obey(m wire.ToGuest) error {
 			return a.runProgram(m.Run, kill)
 		})
 	}
-	return fmt.Errorf("a second hello from the host")
+	return errors.New("a second hello from the host")
 }
 
 // begin does one job beside the loop and sends its answer. While there is a

@@ -11,8 +11,6 @@ import (
 	"strconv"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"noiommu-farm/guestagent/wire"
 )
 
@@ -201,32 +199,3 @@ func (m machine) taint() int64 {
 	}
 	return n
 }
-
-// keepCores makes the kernel leave core files of up to limit bytes in dir, a
-// file system of their own, so that many of them cannot fill the guest's
-// memory. A kernel without core dumps leaves none, which is a fact.
-func (m machine) keepCores(dir string, limit int64) error {
-	rlimit := unix.Rlimit{Cur: uint64(limit), Max: uint64(limit)}
-	if err := unix.Setrlimit(unix.RLIMIT_CORE, &rlimit); err != nil {
-		return fmt.Errorf("limit core files to %d bytes: %w", limit, err)
-	}
-	if limit == 0 {
-		return nil
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	_ = unix.Unmount(dir, unix.MNT_DETACH) // of an earlier call
-	// Twice, because the program's child may have crashed too.
-	data := fmt.Sprintf("mode=0700,size=%d", 2*limit)
-	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, data); err != nil {
-		return fmt.Errorf("mount tmpfs on %s: %w", dir, err)
-	}
-	err := writeText(m.path("proc/sys/kernel/core_pattern"), coreFile(dir, "%p"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
-}
-
-func coreFile(dir, pid string) string { return filepath.Join(dir, "core."+pid) }

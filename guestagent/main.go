@@ -70,7 +70,16 @@ func converse(log *kernelLog) error {
 	if err != nil {
 		return err
 	}
-	a := newAgent(machine{root: "/"}, control, output, log)
+	m := machine{root: "/"}
+	a := newAgent(m, control, &programs{
+		nursery: newNursery(),
+		output:  &outputPort{w: output},
+		log:     log,
+		tmp:     "/tmp",
+		cores:   "/run/cores",
+		taint:   m.taint,
+		stuck:   stuckAfter,
+	})
 	err = a.serve()
 	if err != nil {
 		// The port may be what failed; the kernel log has it in any case.

@@ -5,13 +5,10 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 	"unicode"
@@ -29,33 +26,18 @@ const (
 	// counts as stuck. Freeing gigabytes of pinned memory under an emulated
 	// CPU with a debug kernel takes many seconds.
 	stuckAfter = 30 * time.Second
-	// pieceSize is the most that is read from a program's pipe at once: what
-	// a pipe holds by default.
-	pieceSize = wire.MaxChunk
-	maxName   = 200 // of a run, in bytes; a line of the kernel log is bounded
+	maxName    = 200 // of a run, in bytes; a line of the kernel log is bounded
 )
 
 // programs runs test programs, one at a time.
 type programs struct {
 	nursery *nursery
-	output  *output
+	output  *outputPort
 	log     *kernelLog
 	tmp     string // where each program's own directory is made
 	cores   string // where the kernel leaves core files
 	taint   func() int64
 	stuck   time.Duration // see stuckAfter
-}
-
-// output is the output port, shared by the streams of a program.
-type output struct {
-	mu sync.Mutex
-	w  io.Writer
-}
-
-func (o *output) write(c wire.Chunk) error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return wire.WriteChunk(o.w, c)
 }
 
 // check refuses a request that no program can be started from.
@@ -187,8 +169,8 @@ func (p *programs) await(pid int, ended <-chan unix.WaitStatus, timeout time.Dur
 		timedOut = true
 	case <-kill:
 	}
-	// The child may be killed but not reaped at this moment, so the group is
-	// still its own.
+	// Should it have been reaped just now, then the number is nobody's: the
+	// kernel gives numbers out in order, and this one comes again last.
 	_ = unix.Kill(-pid, unix.SIGKILL)
 	select {
 	case status := <-ended:
@@ -197,107 +179,5 @@ func (p *programs) await(pid int, ended <-chan unix.WaitStatus, timeout time.Dur
 	case <-time.After(p.stuck):
 		x.TimedOut = timedOut
 		return 0, false
-	}
-}
-
-// sendCore sends the core file that the kernel left for pid. There is none
-// when core files are not kept.
-func (p *programs) sendCore(id uint32, pid int, limit int64) (int64, error) {
-	// The program was root: what is there may be anything.
-	name := coreFile(p.cores, fmt.Sprint(pid))
-	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return 0, nil
-	}
-	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return 0, nil
-	}
-	s := newStream(p.output, id, wire.Core)
-	s.send(io.LimitReader(f, limit))
-	return s.sent, s.err
-}
-
-func (p *programs) removeCores() {
-	files, _ := os.ReadDir(p.cores)
-	for _, f := range files {
-		_ = os.RemoveAll(filepath.Join(p.cores, f.Name()))
-	}
-}
-
-// stream carries one stream of a program to the output port.
-type stream struct {
-	to   *output
-	run  uint32
-	kind wire.Stream
-
-	pipe    *os.File
-	hurried atomic.Bool
-	done    chan struct{}
-	sent    int64 // bytes; to be read after wait
-	err     error // of the output port
-}
-
-func newStream(to *output, run uint32, kind wire.Stream) *stream {
-	return &stream{to: to, run: run, kind: kind, done: make(chan struct{})}
-}
-
-func (s *stream) close() {
-	if s.pipe != nil {
-		s.pipe.Close()
-	}
-}
-
-// copy carries the pipe until its last writer is gone.
-func (s *stream) copy() {
-	defer close(s.done)
-	defer s.pipe.Close()
-	s.send(s)
-}
-
-// Read reads from the pipe. Once hurried, an empty pipe counts as ended.
-func (s *stream) Read(b []byte) (int, error) {
-	for {
-		hurried := s.hurried.Load()
-		if hurried {
-			_ = s.pipe.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
-		}
-		n, err := s.pipe.Read(b)
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			if !hurried {
-				continue
-			}
-			err = io.EOF
-		}
-		return n, err
-	}
-}
-
-// hurry makes the stream end with what is in the pipe now.
-func (s *stream) hurry() {
-	s.hurried.Store(true)
-	_ = s.pipe.SetReadDeadline(time.Now())
-}
-
-func (s *stream) wait() error {
-	<-s.done
-	return s.err
-}
-
-// send sends everything from r as it comes. When the port fails it goes on
-// reading, or the program would wait for ever in a write.
-func (s *stream) send(r io.Reader) {
-	piece := make([]byte, pieceSize)
-	for {
-		n, err := r.Read(piece)
-		if n > 0 && s.err == nil {
-			s.err = s.to.write(wire.Chunk{Run: s.run, Stream: s.kind, Data: piece[:n]})
-			if s.err == nil {
-				s.sent += int64(n)
-			}
-		}
-		if err != nil {
-			return
-		}
 	}
 }

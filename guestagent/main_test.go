@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// reaper reaps for all tests: there is one wait for every child.
+var reaper *nursery
+
+func TestMain(m *testing.M) {
+	// Orphans come to this process as they do to process 1.
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	reaper = newNursery()
+	os.Exit(m.Run())
+}

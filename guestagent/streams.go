@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"io"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"noiommu-farm/guestagent/wire"
+)
+
+// pieceSize is the most that is read from a program's pipe at once: what a
+// pipe holds by default.
+const pieceSize = wire.MaxChunk
+
+// outputPort is the output port, shared by the streams of a program.
+type outputPort struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (o *outputPort) write(c wire.Chunk) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return wire.WriteChunk(o.w, c)
+}
+
+// stream carries one stream of a program to the output port.
+type stream struct {
+	to   *outputPort
+	run  uint32
+	kind wire.Stream
+
+	pipe    *os.File
+	hurried atomic.Bool
+	done    chan struct{}
+	sent    int64 // bytes; to be read after wait
+	err     error // of the output port
+}
+
+func newStream(to *outputPort, run uint32, kind wire.Stream) *stream {
+	return &stream{to: to, run: run, kind: kind, done: make(chan struct{})}
+}
+
+func (s *stream) close() {
+	if s.pipe != nil {
+		s.pipe.Close()
+	}
+}
+
+// copy carries the pipe until its last writer is gone.
+func (s *stream) copy() {
+	defer close(s.done)
+	defer s.pipe.Close()
+	s.send(s)
+}
+
+// Read reads from the pipe. Once hurried, an empty pipe counts as ended.
+func (s *stream) Read(b []byte) (int, error) {
+	for {
+		hurried := s.hurried.Load()
+		if hurried {
+			_ = s.pipe.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+		}
+		n, err := s.pipe.Read(b)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			if !hurried {
+				continue
+			}
+			err = io.EOF
+		}
+		return n, err
+	}
+}
+
+// hurry makes the stream end with what is in the pipe now.
+func (s *stream) hurry() {
+	s.hurried.Store(true)
+	_ = s.pipe.SetReadDeadline(time.Now())
+}
+
+func (s *stream) wait() error {
+	<-s.done
+	return s.err
+}
+
+// send sends everything from r as it comes. When the port fails it goes on
+// reading, or the program would wait for ever in a write.
+func (s *stream) send(r io.Reader) {
+	piece := make([]byte, pieceSize)
+	for {
+		n, err := r.Read(piece)
+		if n > 0 && s.err == nil {
+			s.err = s.to.write(wire.Chunk{Run: s.run, Stream: s.kind, Data: piece[:n]})
+			if s.err == nil {
+				s.sent += int64(n)
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
