@@ -27,6 +27,10 @@ const (
 	maxEvent   = 8 << 20   // one line of events.jsonl
 )
 
+// ErrNotRecorded is in every error of a [CellWriter]: what happened could not
+// be written down.
+var ErrNotRecorded = errors.New("record cell")
+
 // Files of a cell's folder.
 const (
 	eventsFile  = "events.jsonl"
@@ -56,16 +60,16 @@ type streamKey struct {
 // CreateCell makes the folder of a cell and writes its first event.
 func CreateCell(dir string, planned Planned) (*CellWriter, error) {
 	if err := os.MkdirAll(filepath.Join(dir, programsDir), 0o755); err != nil {
-		return nil, fmt.Errorf("create cell folder: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrNotRecorded, err)
 	}
 	events, err := os.OpenFile(filepath.Join(dir, eventsFile), os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o644)
 	if err != nil {
-		return nil, fmt.Errorf("create cell folder: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrNotRecorded, err)
 	}
 	console, err := createBounded(filepath.Join(dir, consoleFile), MaxConsole)
 	if err != nil {
 		events.Close()
-		return nil, fmt.Errorf("create cell folder: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrNotRecorded, err)
 	}
 	w := &CellWriter{dir: dir, events: events, console: console, streams: make(map[streamKey]*bounded)}
 	if err := w.Event(Event{Planned: &planned}); err != nil {
@@ -80,7 +84,7 @@ func (w *CellWriter) Event(e Event) error {
 	e.Time = time.Now().UTC()
 	line, err := json.Marshal(e)
 	if err != nil {
-		return fmt.Errorf("write event: %w", err)
+		return fmt.Errorf("%w: %w", ErrNotRecorded, err)
 	}
 	line = append(line, '\n')
 	w.mu.Lock()
@@ -91,7 +95,7 @@ func (w *CellWriter) Event(e Event) error {
 	// One write call for the whole line: a farm that is killed leaves whole
 	// lines, or one torn line at the end.
 	if _, err := w.events.Write(line); err != nil {
-		w.err = fmt.Errorf("write event: %w", err)
+		w.err = fmt.Errorf("%w: %w", ErrNotRecorded, err)
 	}
 	return w.err
 }
@@ -116,7 +120,7 @@ func (w *CellWriter) Chunk(c wire.Chunk) error {
 		var err error
 		f, err = createBounded(filepath.Join(w.dir, programsDir, streamFile(c.Run, c.Stream)), MaxOutput)
 		if err != nil {
-			w.err = fmt.Errorf("write program output: %w", err)
+			w.err = fmt.Errorf("%w: %w", ErrNotRecorded, err)
 			return w.err
 		}
 		w.streams[key] = f
@@ -129,7 +133,7 @@ func (w *CellWriter) write(f *bounded, p []byte) error {
 		return w.err
 	}
 	if _, err := f.Write(p); err != nil {
-		w.err = fmt.Errorf("write %s: %w", filepath.Base(f.Name()), err)
+		w.err = fmt.Errorf("%w: %w", ErrNotRecorded, err)
 	}
 	return w.err
 }

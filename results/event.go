@@ -56,7 +56,8 @@ type Kernel struct {
 // Machine says what a cell runs on.
 type Machine struct {
 	Topology  string   `json:"topology"`
-	Devices   []string `json:"devices"`
+	Devices   []string `json:"devices"` // models
+	PCI       []string `json:"pci"`     // "vendor:device" of each, in hex, in the same order
 	CPUs      int      `json:"cpus"`
 	MemoryMiB int      `json:"memory_mib"`
 	Accel     string   `json:"accel"`
@@ -97,7 +98,8 @@ type Booted struct {
 
 // Running says that the host sent a program to the agent.
 type Running struct {
-	ID uint32 `json:"id"`
+	ID   uint32   `json:"id"`
+	Argv []string `json:"argv"` // with the addresses of this guest's devices filled in
 }
 
 // Hung says that the guest stopped answering while QEMU still ran.

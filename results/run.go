@@ -28,7 +28,7 @@ const (
 
 // CreateRun makes a run directory below root, with a new ID that sorts by time,
 // and points root/latest at it.
-func CreateRun(root string, r Run) (dir string, err error) {
+func CreateRun(root string, r *Run) (dir string, err error) {
 	var salt [2]byte
 	rand.Read(salt[:])
 	r.Started = time.Now().UTC()
@@ -37,7 +37,7 @@ func CreateRun(root string, r Run) (dir string, err error) {
 	if err := os.MkdirAll(filepath.Join(dir, cellsDir), 0o755); err != nil {
 		return "", fmt.Errorf("create run directory: %w", err)
 	}
-	if err := WriteJSON(filepath.Join(dir, runFile), r); err != nil {
+	if err := WriteJSON(filepath.Join(dir, runFile), *r); err != nil {
 		return "", fmt.Errorf("create run directory: %w", err)
 	}
 	latest := filepath.Join(root, "latest")

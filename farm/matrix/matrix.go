@@ -168,11 +168,7 @@ func (s Selection) check() error {
 	}
 	for _, id := range s.Tests {
 		if _, ok := contract.ByID(id); !ok {
-			var ids []string
-			for _, s := range contract.Statements {
-				ids = append(ids, s.ID)
-			}
-			return &fault.Usage{Key: "--test", Value: id, Allowed: ids}
+			return &fault.Usage{Key: "--test", Value: id, Allowed: StatementIDs()}
 		}
 	}
 	return nil
@@ -222,4 +218,13 @@ func (c Cell) Facts(config contract.Config) contract.Facts {
 		Hugepages1G: c.Hugepages1G,
 		Devices:     c.Devices,
 	}
+}
+
+// StatementIDs are the names of the contract's statements that have a test.
+func StatementIDs() []string {
+	var ids []string
+	for _, s := range contract.Statements {
+		ids = append(ids, s.ID)
+	}
+	return ids
 }

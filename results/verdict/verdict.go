@@ -11,6 +11,8 @@
 package verdict
 
 import (
+	"fmt"
+	"strings"
 	"time"
 
 	"noiommu-farm/results"
@@ -101,4 +103,25 @@ func (c Cell) Counts() Counts {
 		}
 	}
 	return sum
+}
+
+// Reasoned is the cell's counts, or the reason when it has one.
+func (c Cell) Reasoned() string {
+	if c.Reason != "" {
+		return c.Reason
+	}
+	return c.Counts().String()
+}
+
+// inOrder is the order in which counts are told.
+var inOrder = []Verdict{Pass, XFail, Skip, Fail, Timeout, Crash, Infra}
+
+func (c Counts) String() string {
+	var words []string
+	for _, v := range inOrder {
+		if n := c[v]; n > 0 {
+			words = append(words, fmt.Sprintf("%d %s", n, v))
+		}
+	}
+	return strings.Join(words, ", ")
 }

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package cli is the command line: one file a verb. In come arguments; out go
+// text and an exit code. A verb checks what the user wrote, hands it to the
+// room that does the work, and shows the answer.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+	"golang.org/x/term"
+
+	"noiommu-farm/internal/fault"
+	"noiommu-farm/kernels"
+)
+
+type grammar struct {
+	Run        runCmd        `cmd:"" help:"Build kernels, boot them with and without an IOMMU, run the suites, and print what was found."`
+	Console    consoleCmd    `cmd:"" help:"Classify a saved console log: oopses, warnings, sanitizer reports, hangs."`
+	Doctor     doctorCmd     `cmd:"" help:"Say what this machine can and cannot do, and the command that mends it."`
+	Completion completionCmd `cmd:"" help:"Print a completion script for bash, zsh or fish."`
+}
+
+// surroundings is what a verb may touch beside its own flags.
+type surroundings struct {
+	ctx            context.Context
+	args           []string
+	stdout, stderr io.Writer
+	parser         *kong.Kong
+}
+
+// interrupted is the cause of a context that a signal ended.
+type interrupted struct{ signal os.Signal }
+
+func (i interrupted) Error() string { return "interrupted by " + i.signal.String() }
+
+// Run carries out one command line and returns its exit code: 0 all as
+// expected, 1 the kernel failed, 2 usage, 3 infrastructure.
+func Run(args []string, stdout, stderr io.Writer) int {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	go func() {
+		if s, ok := <-signals; ok {
+			cancel(interrupted{s})
+			// The second one is obeyed at once; guests die with the farm.
+			signal.Stop(signals)
+		}
+	}()
+
+	var g grammar
+	done := -1 // the exit code of what kong itself answered, such as --help
+	parser, err := kong.New(&g,
+		kong.Name("farm"),
+		kong.Description("An integration test farm for the no-IOMMU mode of Linux's VFIO and iommufd.\n\n"+
+			"Exit codes: 0 all as expected, 1 the kernel under test failed, 2 the command line or an input is bad, 3 the farm itself failed."),
+		kong.Writers(stdout, stderr),
+		kong.Exit(func(code int) { done = code }),
+		kong.UsageOnMissing(),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, Summary: false}),
+		kong.Vars{"cache": cacheDir(), "runs": runsDir(), "cpus": fmt.Sprint(runtime.NumCPU())},
+	)
+	if err != nil {
+		return tell(stderr, err)
+	}
+	parsed, err := parser.Parse(args)
+	if done >= 0 {
+		return done
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "farm: %v\n", err)
+		fmt.Fprintf(stderr, "Try \"farm %s--help\".\n", verbOf(args))
+		return fault.ExitUsage
+	}
+	return tell(stderr, parsed.Run(&surroundings{ctx, args, stdout, stderr, parser}))
+}
+
+// exitCode is an error that only says how to exit: all was told already.
+type exitCode int
+
+func (e exitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
+func tell(stderr io.Writer, err error) int {
+	var code exitCode
+	if errors.As(err, &code) {
+		return int(code)
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "farm: %v\n", err)
+	}
+	return fault.ExitCode(err)
+}
+
+func verbOf(args []string) string {
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		switch args[0] {
+		case "run", "console", "doctor", "completion":
+			return args[0] + " "
+		}
+	}
+	return ""
+}
+
+// cacheDir is where builds, sources and images are kept.
+func cacheDir() string { return below("XDG_CACHE_HOME", ".cache") }
+
+// runsDir is where run directories are kept.
+func runsDir() string { return filepath.Join(below("XDG_STATE_HOME", ".local/state"), "runs") }
+
+// below follows the XDG base directory specification: an environment variable,
+// or a place in the home directory.
+func below(variable, inHome string) string {
+	base := os.Getenv(variable)
+	if !filepath.IsAbs(base) {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			home = os.TempDir()
+		}
+		base = filepath.Join(home, inHome)
+	}
+	return filepath.Join(base, "noiommu-farm")
+}
+
+// isTerminal says whether a person watches w.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb"
+}
+
+// colorful says whether w may be painted (https://no-color.org).
+func colorful(w io.Writer) bool { return isTerminal(w) && os.Getenv("NO_COLOR") == "" }
+
+func openCache(dir string, log func(string)) *kernels.Cache {
+	return &kernels.Cache{Dir: dir, Jobs: runtime.NumCPU(), Log: log}
+}

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"noiommu-farm/farm/runner"
+	"noiommu-farm/kernels"
+	"noiommu-farm/results/ktap"
+	"noiommu-farm/results/report"
+)
+
+// progress shows what a run is doing: whole lines for what is finished and, on
+// a terminal, one line below them that changes.
+type progress struct {
+	w     io.Writer
+	live  bool // a terminal
+	cells int
+
+	mu      sync.Mutex
+	start   time.Time
+	running map[string]*running // by cell
+	order   []string
+	status  bool // a status line stands on the screen
+	drawn   time.Time
+	step    string    // of the build in progress
+	told    time.Time // when a pipe was last told of it
+	done    bool
+}
+
+// running is the program that a cell is at.
+type running struct {
+	program         string
+	ok, skip, notOK int
+}
+
+// How often a build is told of in a pipe, and a screen redrawn.
+const (
+	pipeEvery   = 15 * time.Second
+	screenEvery = 100 * time.Millisecond
+)
+
+func newProgress(w io.Writer, live bool, cells int) *progress {
+	return &progress{w: w, live: live, cells: cells, start: time.Now(), running: make(map[string]*running)}
+}
+
+func (p *progress) note(text string) { p.tell(runner.Progress{Note: text}) }
+
+func (p *progress) tell(e runner.Progress) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.done {
+		return
+	}
+	switch {
+	case e.Note != "":
+		p.line("%s", e.Note)
+	case e.Build != nil:
+		p.build(*e.Build)
+	case e.Judged != nil:
+		p.flush(e.Cell)
+		p.line("%s: %s, %s in %s", e.Cell, strings.ToUpper(string(e.Judged.Verdict)), e.Judged.Reasoned(), e.Judged.Wall.Round(100*time.Millisecond))
+	case e.Test != nil:
+		p.test(e)
+	default:
+		p.flush(e.Cell)
+		p.running[e.Cell] = &running{program: e.Program}
+		p.order = append(p.order, e.Cell)
+		p.draw("")
+	}
+}
+
+func (p *progress) test(e runner.Progress) {
+	r := p.running[e.Cell]
+	if r == nil {
+		return
+	}
+	switch {
+	case e.Test.Outcome == ktap.Skip:
+		r.skip++
+	case e.Test.Outcome.Failed():
+		r.notOK++
+		p.line("%s: %s: not ok: %s", e.Cell, e.Program, report.Clean(e.Test.Name))
+	default:
+		r.ok++
+	}
+	p.draw("")
+}
+
+// flush prints the line of the program that a cell has ended.
+func (p *progress) flush(cell string) {
+	r := p.running[cell]
+	if r == nil {
+		return
+	}
+	delete(p.running, cell)
+	p.order = remove(p.order, cell)
+	p.line("%s: %s: %s", cell, r.program, r.counts())
+}
+
+func (r *running) counts() string {
+	text := fmt.Sprintf("%d ok", r.ok)
+	if r.skip > 0 {
+		text += fmt.Sprintf(", %d skipped", r.skip)
+	}
+	if r.notOK > 0 {
+		text += fmt.Sprintf(", %d not ok", r.notOK)
+	}
+	return text
+}
+
+func (p *progress) build(b kernels.Progress) {
+	text := "kernel: " + b.Step
+	if b.Total > 0 {
+		text += fmt.Sprintf(" %d/%d", b.Done, b.Total)
+	}
+	if b.ETA > 0 {
+		text += fmt.Sprintf(", about %s left", b.ETA.Round(time.Second))
+	}
+	if b.Note != "" {
+		text += ": " + report.Clean(b.Note)
+	}
+	switch {
+	case p.live:
+		p.draw(text)
+	case b.Step != p.step || b.Note != "" || time.Since(p.told) > pipeEvery:
+		p.told = time.Now()
+		p.line("%s", text)
+	}
+	p.step = b.Step
+}
+
+// line prints a line that stays.
+func (p *progress) line(format string, args ...any) {
+	p.erase()
+	fmt.Fprintf(p.w, "[%6.1fs] %s\n", time.Since(p.start).Seconds(), fmt.Sprintf(format, args...))
+}
+
+// draw replaces the status line.
+func (p *progress) draw(text string) {
+	if !p.live || p.status && time.Since(p.drawn) < screenEvery {
+		return
+	}
+	if text == "" {
+		var parts []string
+		for _, cell := range p.order {
+			r := p.running[cell]
+			parts = append(parts, fmt.Sprintf("%s: %s %s", cell, r.program, r.counts()))
+		}
+		text = strings.Join(parts, "  |  ")
+	}
+	p.erase()
+	fmt.Fprintf(p.w, "[%6.1fs] %s", time.Since(p.start).Seconds(), cut(text, 100))
+	p.status, p.drawn = true, time.Now()
+}
+
+func (p *progress) erase() {
+	if p.status {
+		fmt.Fprint(p.w, "\r\x1b[K")
+		p.status = false
+	}
+}
+
+// close ends the status line; nothing is printed after it.
+func (p *progress) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.erase()
+	p.done = true
+}
+
+func cut(s string, n int) string {
+	if r := []rune(s); len(r) > n {
+		return string(r[:n-1]) + "…"
+	}
+	return s
+}
+
+func remove(list []string, s string) []string {
+	for i, x := range list {
+		if x == s {
+			return append(list[:i:i], list[i+1:]...)
+		}
+	}
+	return list
+}

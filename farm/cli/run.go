@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"noiommu-farm/farm/matrix"
+	"noiommu-farm/farm/runner"
+	"noiommu-farm/internal/fault"
+	"noiommu-farm/results"
+	"noiommu-farm/results/report"
+	"noiommu-farm/results/verdict"
+)
+
+type runCmd struct {
+	Kernel   []string `help:"Kernel source: debian:7.3, debian:7.2, debian:6.12, tree:DIR, tree:DIR@REF or tarball:FILE. May be repeated." default:"debian:7.3" placeholder:"SOURCE" sep:"none"`
+	Config   []string `help:"Configuration: a list of names and .config files with commas between them, as in noiommu,my.config. May be repeated." default:"noiommu" placeholder:"NAMES" sep:"none"`
+	Topology []string `help:"What stands between the devices and memory: none, intel. May be a list." default:"none,intel" placeholder:"NAME"`
+	Device   []string `help:"Emulated PCI devices under test: edu, igb. May be a list; twice the same is two of them." default:"edu,igb" placeholder:"MODEL"`
+	Suite    []string `help:"Run only these suites, or SUITE/PROGRAM of the kernel's own selftests. Default: all that are on by default." placeholder:"NAME"`
+	Test     []string `help:"Run only the tests of these statements of the contract, as in PA-02. May be a list." placeholder:"ID"`
+	Program  []string `help:"Run your own static test program that prints KTAP, with arguments after it in the same word: \"./mytest -v {igb}\". {edu} and {igb} become the address of the device. May be repeated." placeholder:"\"FILE ARG...\"" sep:"none"`
+
+	Timeout     time.Duration `help:"Time limit of each test program before it is scaled for slow machines and debug kernels. Default: its own." placeholder:"5m"`
+	Jobs        int           `short:"j" help:"Cells at once." default:"${cpus}"`
+	CPUs        int           `name:"cpus" help:"Processors of a guest." default:"2"`
+	Memory      int           `help:"Memory of a guest, in MiB." default:"512"`
+	Hugepages   int           `help:"Hugepages of 2 MiB to reserve in a guest." default:"64"`
+	Hugepages1G int           `name:"hugepages-1g" help:"Hugepages of 1 GiB to reserve in a guest; they come out of --memory." default:"0"`
+	Append      []string      `help:"One more kernel parameter, after the farm's own. May be repeated." placeholder:"PARAM" sep:"none"`
+	Keep        bool          `help:"Copy kernel and initramfs into the run directory too, so that qemu.sh boots them when the cache is gone."`
+	JSON        bool          `name:"json" help:"Print results.json instead of the table."`
+	All         bool          `short:"a" help:"List every test, not only those that are not as expected."`
+	Cache       string        `help:"Directory of sources, builds and images." default:"${cache}" placeholder:"DIR"`
+	Out         string        `help:"Directory for run directories." default:"${runs}" placeholder:"DIR"`
+}
+
+func (runCmd) Help() string {
+	return `Examples:
+
+  farm run                                  the main job: Linux 7.3 without and with an IOMMU
+  farm run --topology none --suite get_pa   one suite on one machine
+  farm run --test PA-02 --all               one statement of the contract, everywhere
+  farm run --kernel tree:$HOME/linux        your own tree as it is now; it is never written to
+  farm run --kernel tree:.@v7.3             a ref of it
+  farm run --suite vfio/vfio_pci_driver_test --memory 3072 --timeout 20m
+  farm run --program "./mytest {igb}"       your own test program
+
+Every run leaves a directory with all that happened; "latest" points at the
+last one. A cell is as expected when every test that applies passed with
+evidence, every other was skipped for the reason that the facts call for, and
+the kernel log stayed clean.`
+}
+
+func (c *runCmd) Run(s *surroundings) error {
+	axes := matrix.Axes{
+		Sources:    c.Kernel,
+		Configs:    c.Config,
+		Topologies: c.Topology,
+		Guest: matrix.Guest{
+			Devices:     c.Device,
+			CPUs:        c.CPUs,
+			MemoryMiB:   c.Memory,
+			Hugepages:   c.Hugepages,
+			Hugepages1G: c.Hugepages1G,
+			Append:      c.Append,
+		},
+		Select: matrix.Selection{Suites: c.Suite, Tests: c.Test},
+	}
+	if c.Timeout < 0 {
+		return &fault.Usage{Key: "--timeout", Value: c.Timeout.String(), Err: errors.New("must not be negative")}
+	}
+	if c.Jobs < 1 {
+		return &fault.Usage{Key: "--jobs", Value: fmt.Sprint(c.Jobs), Err: errors.New("must be at least 1")}
+	}
+	for _, p := range c.Program {
+		words := strings.Fields(p)
+		if len(words) == 0 {
+			return &fault.Usage{Key: "--program", Value: p, Err: errors.New("names no file")}
+		}
+		axes.Select.Programs = append(axes.Select.Programs, matrix.Program{Path: words[0], Args: words[1:]})
+	}
+	plan, err := matrix.Product(axes)
+	if err != nil {
+		return err
+	}
+
+	watch := newProgress(s.stderr, isTerminal(s.stderr), len(plan.Cells))
+	defer watch.close()
+	out, err := runner.Run(s.ctx, plan, runner.Options{
+		Cache:   openCache(c.Cache, watch.note),
+		Images:  filepath.Join(c.Cache, "images"),
+		Runs:    c.Out,
+		Jobs:    c.Jobs,
+		Timeout: c.Timeout,
+		Keep:    c.Keep,
+		Command: append([]string{"farm"}, s.args...),
+		Tell:    watch.tell,
+	})
+	watch.close()
+	if out == nil {
+		return err
+	}
+	shown := report.Run{Run: out.Run, Dir: out.Dir, Verdict: out.Verdict(), Cells: out.Cells}
+	if err != nil {
+		shown.Verdict = verdict.Worst(shown.Verdict, verdict.Infra)
+	}
+	err = errors.Join(err, report.Write(shown), c.show(s, shown))
+	return conclude(s.stderr, shown.Verdict, err)
+}
+
+func (c *runCmd) show(s *surroundings, r report.Run) error {
+	if c.JSON {
+		enc := json.NewEncoder(s.stdout)
+		enc.SetIndent("", "  ")
+		return enc.Encode(r)
+	}
+	return report.Table(s.stdout, r, report.Style{Color: colorful(s.stdout), All: c.All})
+}
+
+// conclude turns a shown run into an exit code. A failure of the kernel that
+// was recorded outranks what the farm itself failed at.
+func conclude(stderr io.Writer, v verdict.Verdict, err error) error {
+	var stopped interrupted
+	switch {
+	case errors.As(err, &stopped):
+		fmt.Fprintf(stderr, "farm: %v; what is not in the table did not run\n", stopped)
+	case errors.Is(err, results.ErrNotRecorded):
+		fmt.Fprintf(stderr, "farm: the run directory is not whole: %v\n", err)
+	case err != nil:
+		fmt.Fprintf(stderr, "farm: %v\n", err)
+	}
+	switch {
+	case v == verdict.Infra || err != nil && (v == "" || v.Good()):
+		return exitCode(fault.ExitInfra)
+	case !v.Good():
+		return exitCode(fault.ExitKernel)
+	}
+	return nil
+}

@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package runner
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"noiommu-farm/farm/machine"
+	"noiommu-farm/guestagent/wire"
+	"noiommu-farm/results"
+	"noiommu-farm/results/ktap"
+	"noiommu-farm/results/verdict"
+	"noiommu-farm/suites/contract"
+)
+
+// coreLimit is how much of a core file is kept, in bytes.
+const coreLimit = 32 << 20
+
+// cellPlan is what a cell will do, before it boots.
+type cellPlan struct {
+	planned results.Planned
+	phases  phases
+}
+
+func (p cellPlan) tests() bool {
+	for _, prog := range p.phases.all() {
+		if prog.Tests == nil {
+			return true
+		}
+		for _, t := range prog.Tests {
+			if t.Skip == "" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (r *run) plan(c *prepared) cellPlan {
+	facts := c.Facts(contract.ParseConfig(c.config))
+	ph, absent := programs(c.Cell, facts, c.build.Selftests, r.Timeout)
+	sum := sha256.Sum256([]byte(c.config))
+	var pci []string
+	for _, d := range c.devices {
+		pci = append(pci, pciID(d))
+	}
+	return cellPlan{
+		phases: ph,
+		planned: results.Planned{
+			Cell: c.Name,
+			Kernel: results.Kernel{
+				Source:       c.Source,
+				SourceID:     c.build.SourceID,
+				Config:       c.Config,
+				Release:      c.build.Release,
+				Build:        c.build.Key,
+				Compiler:     c.build.Compiler,
+				ConfigSHA256: hex.EncodeToString(sum[:]),
+			},
+			Machine: results.Machine{
+				Topology:  c.Topology,
+				Devices:   c.Devices,
+				PCI:       pci,
+				CPUs:      c.CPUs,
+				MemoryMiB: c.MemoryMiB,
+				Accel:     string(r.host.Accel),
+				QEMU:      r.host.Version,
+			},
+			Facts:    facts,
+			Programs: ph.all(),
+			Absent:   absent,
+		},
+	}
+}
+
+// cell carries out one cell and judges it from what was recorded.
+func (r *run) cell(ctx context.Context, runDir string, c *prepared, plan cellPlan) (*verdict.Cell, error) {
+	dir := results.CellDir(runDir, c.Name)
+	rec, err := results.CreateCell(dir, plan.planned)
+	if err != nil {
+		return nil, err
+	}
+	liveErr := r.live(ctx, rec, dir, c, plan)
+	if err = rec.Close(); err == nil {
+		err = liveErr
+	}
+	record, readErr := results.ReadCell(dir)
+	if readErr != nil {
+		return nil, errors.Join(err, readErr)
+	}
+	judged, judgeErr := verdict.Judge(record)
+	if judgeErr != nil {
+		return nil, errors.Join(err, judgeErr)
+	}
+	if writeErr := results.WriteJSON(filepath.Join(dir, "verdict.json"), judged); writeErr != nil {
+		err = errors.Join(err, fmt.Errorf("%w: %w", results.ErrNotRecorded, writeErr))
+	}
+	r.Tell(Progress{Cell: c.Name, Judged: judged})
+	return judged, err
+}
+
+// live is the life of a cell's guest, from QEMU's start to its end. What goes
+// wrong is an event; the error only says that the record is not whole.
+func (r *run) live(ctx context.Context, rec *results.CellWriter, dir string, c *prepared, plan cellPlan) error {
+	m := machine.Machine{
+		Topology:    c.topology,
+		Devices:     c.devices,
+		CPUs:        c.CPUs,
+		MemoryMiB:   c.MemoryMiB,
+		Hugepages1G: c.Hugepages1G,
+		Accel:       r.host.Accel,
+		QEMU:        r.host.QEMU,
+		Kernel:      c.build.Vmlinux,
+		Initrd:      c.image.Path,
+		Append:      kernelParameters(c, plan.planned.Facts),
+		ControlPort: wire.ControlPort,
+		OutputPort:  wire.OutputPort,
+	}
+	guest, err := machine.Boot(ctx, m, machine.BootOptions{})
+	if err != nil {
+		return rec.Event(results.Event{Infra: &results.Infra{Err: err.Error()}})
+	}
+	defer guest.Close()
+	if err := writeScript(filepath.Join(dir, "qemu.sh"), guest.CommandLine()); err != nil {
+		return err
+	}
+	if err := rec.Event(results.Event{Booted: &results.Booted{Command: guest.CommandLine()}}); err != nil {
+		return err
+	}
+
+	scale := r.scale(c)
+	names := make(map[uint32]string)
+	for _, p := range plan.planned.Programs {
+		names[p.ID] = p.Name
+	}
+	talk := newConversation(guest.Control(), rec, scale, func(id uint32, t ktap.Test) {
+		r.Tell(Progress{Cell: c.Name, Program: names[id], Test: &t})
+	})
+	var pumps sync.WaitGroup
+	pumps.Go(talk.listen)
+	pumps.Go(func() { talk.collect(guest.Output()) })
+	var consoleErr error
+	pumps.Go(func() { consoleErr = pumpConsole(guest.Console(), rec) })
+
+	err = r.converse(ctx, c, plan, talk)
+	killed, err := r.conclude(ctx, err, rec, guest, talk)
+	pumps.Wait()
+	if err != nil || consoleErr != nil {
+		return errors.Join(err, consoleErr)
+	}
+	return rec.Event(results.Event{Ended: ended(guest.Wait(), killed)})
+}
+
+// scale is how much longer than on an idle machine with hardware
+// virtualization things may take here.
+func (r *run) scale(c *prepared) float64 {
+	s := 1.0
+	if r.host.Accel == machine.TCG {
+		s *= 2
+	}
+	if c.build.Config["KASAN"] == "y" || c.build.Config["PROVE_LOCKING"] == "y" {
+		s *= 4
+	}
+	return s
+}
+
+func kernelParameters(c *prepared, facts contract.Facts) []string {
+	// A hung guest is sent an NMI, and says where it was by panicking.
+	params := []string{"unknown_nmi_panic"}
+	if facts.Config.Noiommu {
+		params = append(params, "vfio.enable_unsafe_noiommu_mode=1")
+	}
+	if facts.SRIOV {
+		params = append(params, "vfio_pci.enable_sriov=1")
+	}
+	return append(params, c.Append...)
+}
+
+// converse leads the agent through the cell: facts first, then the programs.
+func (r *run) converse(ctx context.Context, c *prepared, plan cellPlan, talk *conversation) error {
+	if err := talk.hello(ctx); err != nil {
+		return err
+	}
+	facts, err := talk.prepare(ctx, wire.Prepare{
+		Hugepages:   c.Hugepages,
+		Hugepages1G: c.Hugepages1G,
+		CoreLimit:   coreLimit,
+		Params:      []string{verdict.UnsafeModeParam},
+	})
+	if err != nil {
+		return err
+	}
+	if diff := verdict.FactsDiffer(plan.planned, facts); len(diff) > 0 {
+		return errors.New(verdict.DescribeDifferences(diff))
+	}
+	bdfs, all := addresses(c.devices, facts.PCI)
+	each := func(list []results.Program) error {
+		for _, p := range list {
+			r.Tell(Progress{Cell: c.Name, Program: p.Name})
+			if err := talk.run(ctx, p, fillIn(p.Argv, bdfs)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := each(plan.phases.unbound); err != nil {
+		return err
+	}
+	if err := talk.bind(ctx, all); err != nil {
+		return err
+	}
+	if err := each(plan.phases.bound); err != nil {
+		return err
+	}
+	return each(plan.phases.atEnd)
+}
+
+// addresses finds the functions under test in the guest: by model, and all of
+// them in the order of their addresses.
+func addresses(devices []machine.Device, pci []wire.PCI) (byModel map[string][]string, all []string) {
+	byModel = make(map[string][]string)
+	for _, f := range pci {
+		for _, d := range devices {
+			if pciID(d) == fmt.Sprintf("%04x:%04x", f.Vendor, f.Device) {
+				byModel[string(d)] = append(byModel[string(d)], f.BDF)
+				all = append(all, f.BDF)
+				break
+			}
+		}
+	}
+	slices.Sort(all)
+	return byModel, slices.Compact(all)
+}
+
+// pciID is how a model is found in a guest.
+func pciID(d machine.Device) string {
+	c := d.Capabilities()
+	return fmt.Sprintf("%04x:%04x", c.Vendor, c.Device)
+}
+
+// conclude ends the guest, however the conversation ended, and records why it
+// ended early if it did. It says whether QEMU had to be killed.
+func (r *run) conclude(ctx context.Context, end error, rec *results.CellWriter, guest *machine.Guest, talk *conversation) (killed bool, err error) {
+	var hung *hungError
+	var lost *lostError
+	if end == nil {
+		// The ordinary way down goes through the kernel's own shutdown, which
+		// is tested by it.
+		const doing = "the guest to power off"
+		if end = talk.send(ctx, doing, wire.ToGuest{PowerOff: &wire.PowerOff{}}); end == nil {
+			if over(guest, talk.patience(answer)) {
+				return false, nil
+			}
+			end = &hungError{doing}
+		}
+	}
+	switch {
+	case errors.As(end, &hung):
+		err = rec.Event(results.Event{Hung: &results.Hung{Doing: hung.doing}})
+		r.whereItHangs(ctx, guest)
+	case errors.As(end, &lost):
+		err = rec.Event(results.Event{Lost: &results.Lost{Doing: lost.doing}})
+		// QEMU ends by itself after a panic (-no-reboot) and tells how.
+		over(guest, talk.patience(grace))
+	case errors.Is(end, results.ErrNotRecorded):
+		err = end
+	default:
+		err = rec.Event(results.Event{Infra: &results.Infra{Err: end.Error()}})
+	}
+	killed = guest.ExitState() == nil
+	guest.Kill()
+	return killed, err
+}
+
+// over waits for the end of QEMU, and says whether it came in time.
+func over(guest *machine.Guest, limit time.Duration) bool {
+	select {
+	case <-guest.Done():
+		return true
+	case <-time.After(limit):
+		return false
+	}
+}
+
+// whereItHangs makes a guest that no longer answers show its stacks: an NMI
+// reaches a processor whose interrupts are off.
+func (r *run) whereItHangs(ctx context.Context, guest *machine.Guest) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	if guest.InjectNMI(ctx) == nil {
+		over(guest, grace)
+	}
+}
+
+func ended(state *os.ProcessState, killed bool) *results.Ended {
+	e := &results.Ended{QEMU: state.String(), Code: state.ExitCode(), Killed: killed}
+	if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() && !killed {
+		e.Signal = int(ws.Signal())
+	}
+	return e
+}
+
+var socketOf = regexp.MustCompile(`socket,id=(\w+),fd=\d+`)
+
+// writeScript writes a script that boots the cell's guest by hand: the same
+// command, with the console on the terminal and nobody at the other ports.
+func writeScript(path, command string) error {
+	command = socketOf.ReplaceAllStringFunc(command, func(socket string) string {
+		id := socketOf.FindStringSubmatch(socket)[1]
+		if id == "console" {
+			return "stdio,id=console,signal=off"
+		}
+		return "null,id=" + id
+	})
+	text := "#!/bin/sh\n# The guest of this cell, with its console on this terminal. Without the farm at\n" +
+		"# its ports the agent gives up after a while and powers off.\nexec " + command + "\n"
+	if err := results.WriteFile(path, []byte(text)); err != nil {
+		return fmt.Errorf("%w: %w", results.ErrNotRecorded, err)
+	}
+	return nil
+}
+
+// pumpConsole records the console until the guest is gone. It goes on reading
+// when it can no longer record: a full serial port would stop the guest.
+func pumpConsole(console io.Reader, rec *results.CellWriter) error {
+	buf := make([]byte, 32<<10)
+	var failed error
+	for {
+		n, err := console.Read(buf)
+		if n > 0 && failed == nil {
+			failed = rec.Console(buf[:n])
+		}
+		if err != nil {
+			return failed
+		}
+	}
+}

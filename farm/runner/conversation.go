@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"noiommu-farm/guestagent/wire"
+	"noiommu-farm/results"
+	"noiommu-farm/results/ktap"
+)
+
+// Limits of patience, before they are scaled.
+const (
+	helloPatience = 60 * time.Second // from QEMU's start to the agent's first word
+	answer        = 30 * time.Second // to Prepare and Bind
+	silence       = 20 * time.Second // between two pongs
+	pingEvery     = time.Second
+	// grace is what the agent gets, after a program's own time limit, to kill
+	// it and say so. A program that outlives it is stuck in the kernel.
+	grace = 10 * time.Second
+	// drain is how long output may arrive after the program's end was told.
+	drain = 30 * time.Second
+)
+
+// hungError says that the guest runs and does not answer.
+type hungError struct{ doing string }
+
+func (e *hungError) Error() string { return "guest hung: waiting for " + e.doing }
+
+// lostError says that the agent's port ended.
+type lostError struct{ doing string }
+
+func (e *lostError) Error() string { return "connection to the agent lost: waiting for " + e.doing }
+
+// conversation is the host's end of the protocol with one agent. What arrives
+// is recorded as it comes; the methods wait for what they asked for.
+type conversation struct {
+	conn  *wire.Conn
+	rec   *results.CellWriter
+	scale float64
+	// onTest is told each result line of a program as it arrives.
+	onTest func(program uint32, t ktap.Test)
+
+	said    chan wire.ToHost // what the agent said, pongs left out
+	recvErr error            // why the control port ended; set before said is closed
+
+	pings    atomic.Uint64
+	lastPong atomic.Int64 // unix nanoseconds
+
+	mu      sync.Mutex
+	arrived map[wire.Stream]int64 // bytes of the program that runs now
+	program uint32
+	more    chan struct{} // poked whenever arrived grows
+	outErr  error         // why the output port ended early
+}
+
+func newConversation(control io.ReadWriter, rec *results.CellWriter, scale float64, onTest func(uint32, ktap.Test)) *conversation {
+	return &conversation{
+		conn:    wire.NewConn(control),
+		rec:     rec,
+		scale:   scale,
+		onTest:  onTest,
+		said:    make(chan wire.ToHost, 64),
+		arrived: make(map[wire.Stream]int64),
+		more:    make(chan struct{}, 1),
+	}
+}
+
+// listen reads the control port until it ends.
+func (c *conversation) listen() {
+	defer close(c.said)
+	for {
+		var m wire.ToHost
+		if err := c.conn.Recv(&m); err != nil {
+			c.recvErr = err
+			return
+		}
+		if m.Pong != nil {
+			c.lastPong.Store(time.Now().UnixNano())
+			continue
+		}
+		if err := c.rec.Event(results.Event{Agent: &m}); err != nil {
+			c.recvErr = err
+			return
+		}
+		c.said <- m
+	}
+}
+
+// collect reads the output port until it ends.
+func (c *conversation) collect(output io.Reader) {
+	var parser *ktap.Parser
+	var lines *ktap.Lines
+	var parsing uint32
+	for {
+		chunk, err := wire.ReadChunk(output)
+		if err == nil {
+			err = c.rec.Chunk(chunk)
+		}
+		if err != nil {
+			c.mu.Lock()
+			c.outErr = err
+			c.mu.Unlock()
+			c.poke()
+			return
+		}
+		if chunk.Stream == wire.Stdout {
+			if chunk.Run != parsing {
+				parsing, parser, lines = chunk.Run, &ktap.Parser{}, &ktap.Lines{}
+			}
+			lines.Feed(chunk.Data, func(line string, _ int) {
+				if t := parser.Line(line); t != nil {
+					c.onTest(chunk.Run, *t)
+				}
+			})
+		}
+		c.mu.Lock()
+		if chunk.Run == c.program {
+			c.arrived[chunk.Stream] += int64(len(chunk.Data))
+		}
+		c.mu.Unlock()
+		c.poke()
+	}
+}
+
+func (c *conversation) poke() {
+	select {
+	case c.more <- struct{}{}:
+	default:
+	}
+}
+
+func (c *conversation) patience(d time.Duration) time.Duration {
+	return time.Duration(float64(d) * c.scale)
+}
+
+// send writes a message, and gives up when the guest does not take it.
+func (c *conversation) send(ctx context.Context, doing string, m wire.ToGuest) error {
+	done := make(chan error, 1)
+	go func() { done <- c.conn.Send(&m) }()
+	select {
+	case err := <-done:
+		if err != nil {
+			// The port is gone. What that means, the reader has seen.
+			return &lostError{doing}
+		}
+		return nil
+	case <-time.After(c.patience(silence)):
+		return &hungError{doing}
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// await waits for the agent's next word, which must come within limit.
+func (c *conversation) await(ctx context.Context, doing string, limit time.Duration) (wire.ToHost, error) {
+	deadline := time.NewTimer(c.patience(limit))
+	defer deadline.Stop()
+	tick := time.NewTicker(pingEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case m, ok := <-c.said:
+			switch {
+			case !ok && c.rubbish() != nil:
+				return m, fmt.Errorf("wait for %s: %w", doing, c.rubbish())
+			case !ok:
+				return m, &lostError{doing}
+			case m.Error != nil:
+				return m, fmt.Errorf("agent: %s: %s", m.Error.Doing, m.Error.Err)
+			}
+			return m, nil
+		case <-tick.C:
+			last := c.lastPong.Load()
+			if last == 0 {
+				continue // the agent has not said hello yet
+			}
+			if since := time.Since(time.Unix(0, last)); since > c.patience(silence) {
+				return wire.ToHost{}, &hungError{fmt.Sprintf("%s (no pong for %s)", doing, since.Round(time.Second))}
+			}
+			go c.conn.Send(&wire.ToGuest{Ping: &wire.Ping{N: c.pings.Add(1)}})
+		case <-deadline.C:
+			return wire.ToHost{}, &hungError{fmt.Sprintf("%s (%s)", doing, c.patience(limit))}
+		case <-ctx.Done():
+			return wire.ToHost{}, context.Cause(ctx)
+		}
+	}
+}
+
+// rubbish is the error that ended the control port, unless it just ended.
+func (c *conversation) rubbish() error {
+	var violation wire.Violation
+	if errors.As(c.recvErr, &violation) {
+		return fmt.Errorf("the agent sent rubbish: %w", c.recvErr)
+	}
+	if errors.Is(c.recvErr, results.ErrNotRecorded) {
+		return c.recvErr
+	}
+	return nil
+}
+
+// hello is the handshake.
+func (c *conversation) hello(ctx context.Context) error {
+	const doing = "the agent's first word"
+	m, err := c.await(ctx, doing, helloPatience)
+	if err != nil {
+		return err
+	}
+	if m.Hello == nil {
+		return fmt.Errorf("wait for %s: it was not a hello", doing)
+	}
+	c.lastPong.Store(time.Now().UnixNano())
+	return c.send(ctx, doing, wire.ToGuest{Hello: &wire.HostHello{Version: wire.Version}})
+}
+
+// prepare lets the agent make the guest ready and tell what it found.
+func (c *conversation) prepare(ctx context.Context, p wire.Prepare) (wire.Facts, error) {
+	const doing = "the guest's facts"
+	if err := c.send(ctx, doing, wire.ToGuest{Prepare: &p}); err != nil {
+		return wire.Facts{}, err
+	}
+	m, err := c.await(ctx, doing, answer)
+	if err != nil {
+		return wire.Facts{}, err
+	}
+	if m.Facts == nil {
+		return wire.Facts{}, fmt.Errorf("wait for %s: the agent answered something else", doing)
+	}
+	return *m.Facts, nil
+}
+
+// bind binds the functions to vfio-pci. A kernel that refuses is a matter for
+// the tests, which look at the devices themselves.
+func (c *conversation) bind(ctx context.Context, bdfs []string) error {
+	doing := "binding " + strings.Join(bdfs, " ")
+	if err := c.send(ctx, doing, wire.ToGuest{Bind: &wire.Bind{BDFs: bdfs}}); err != nil {
+		return err
+	}
+	m, err := c.await(ctx, doing, answer)
+	if err != nil {
+		return err
+	}
+	if m.Bound == nil {
+		return fmt.Errorf("wait for %s: the agent answered something else", doing)
+	}
+	return nil
+}
+
+// run runs one program to its end and waits until all its output is here.
+func (c *conversation) run(ctx context.Context, p results.Program, argv []string) error {
+	c.mu.Lock()
+	c.program = p.ID
+	clear(c.arrived)
+	c.mu.Unlock()
+	if err := c.rec.Event(results.Event{Running: &results.Running{ID: p.ID, Argv: argv}}); err != nil {
+		return err
+	}
+	doing := "program " + p.Name
+	limit := c.patience(p.Timeout)
+	err := c.send(ctx, doing, wire.ToGuest{Run: &wire.Run{
+		ID: p.ID, Name: p.Name, Argv: argv, Env: p.Env, TimeoutMS: limit.Milliseconds(),
+	}})
+	if err != nil {
+		return err
+	}
+	m, err := c.await(ctx, "the start of "+doing, answer)
+	if err != nil {
+		return err
+	}
+	if m.Started == nil || m.Started.ID != p.ID {
+		return fmt.Errorf("start %s: the agent answered something else", doing)
+	}
+	m, err = c.await(ctx, "the end of "+doing, p.Timeout+grace)
+	if err != nil {
+		return err
+	}
+	if m.Exited == nil || m.Exited.ID != p.ID {
+		return fmt.Errorf("wait for the end of %s: the agent answered something else", doing)
+	}
+	return c.whole(ctx, doing, *m.Exited)
+}
+
+// whole waits until every byte that the agent says it sent has arrived.
+func (c *conversation) whole(ctx context.Context, doing string, e wire.Exited) error {
+	deadline := time.NewTimer(c.patience(drain))
+	defer deadline.Stop()
+	for {
+		c.mu.Lock()
+		all := c.arrived[wire.Stdout] >= e.Stdout && c.arrived[wire.Stderr] >= e.Stderr && c.arrived[wire.Core] >= e.CoreBytes
+		err := c.outErr
+		c.mu.Unlock()
+		if all {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read output of %s: %w", doing, err)
+		}
+		select {
+		case <-c.more:
+		case <-deadline.C:
+			return fmt.Errorf("read output of %s: it did not arrive whole within %s", doing, c.patience(drain))
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// fillIn replaces {model} in the arguments by the address of the first such
+// function of this guest.
+func fillIn(argv []string, bdfs map[string][]string) []string {
+	out := slices.Clone(argv)
+	for i, a := range out {
+		for model, list := range bdfs {
+			if len(list) > 0 {
+				a = strings.ReplaceAll(a, fmt.Sprintf(bdfOf, model), list[0])
+			}
+		}
+		out[i] = a
+	}
+	return out
+}

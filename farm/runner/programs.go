@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package runner
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"noiommu-farm/farm/matrix"
+	"noiommu-farm/images"
+	"noiommu-farm/internal/fault"
+	"noiommu-farm/kernels"
+	"noiommu-farm/results"
+	"noiommu-farm/suites/contract"
+)
+
+// Where programs live in the guest.
+const (
+	suitesPath   = "/suites/suites"
+	kselftestDir = "/kselftest"
+	userDir      = "/programs"
+)
+
+// Time limits of programs, before they are scaled.
+const (
+	suiteTimeout     = 60 * time.Second
+	kselftestTimeout = 180 * time.Second
+)
+
+// bdfOf, in a program's arguments, stands for the address of the first device
+// of a model. The guest decides on addresses, so it is filled in there.
+const bdfOf = "{%s}"
+
+// phases of a cell: devices are bound between the first and the second.
+type phases struct {
+	unbound, bound, atEnd []results.Program
+}
+
+func (p phases) all() []results.Program {
+	return slices.Concat(p.unbound, p.bound, p.atEnd)
+}
+
+// programs says what a cell runs, in order, what each test of it must do
+// there, and what is left out for which reason.
+func programs(c matrix.Cell, facts contract.Facts, selftests []kernels.Selftest, timeout time.Duration) (phases, []results.Absent) {
+	var ph phases
+	var absent []results.Absent
+	var id uint32
+	add := func(list *[]results.Program, p results.Program, limit time.Duration) {
+		id++
+		p.ID = id
+		p.Timeout = limit
+		if timeout > 0 {
+			p.Timeout = timeout
+		}
+		*list = append(*list, p)
+	}
+
+	chosen := c.Selection.Statements()
+	for _, phase := range []struct {
+		phase  contract.Phase
+		list   *[]results.Program
+		suffix string // tells apart the parts of a suite that run at different times
+	}{{contract.Unbound, &ph.unbound, "@boot"}, {contract.Bound, &ph.bound, ""}, {contract.AtEnd, &ph.atEnd, "@end"}} {
+		if phase.phase == contract.AtEnd {
+			absent = append(absent, kselftests(c, facts, selftests, func(p results.Program) { add(&ph.bound, p, kselftestTimeout) })...)
+			for _, u := range c.Selection.Programs {
+				name := filepath.Base(u.Path)
+				add(&ph.bound, results.Program{
+					Name: "program/" + name,
+					Argv: append([]string{userDir + "/" + name}, u.Args...),
+				}, kselftestTimeout)
+			}
+		}
+		for _, suite := range matrix.ContractSuites() {
+			p := results.Program{Name: suite + phase.suffix}
+			var ids []string
+			for _, s := range chosen {
+				if s.Suite != suite || s.Phase != phase.phase {
+					continue
+				}
+				e := results.Expected{Name: s.Name(), Evidence: s.Evidence}
+				if unmet := facts.Unmet(s.Requires); len(unmet) > 0 {
+					e = results.Expected{Name: s.Name(), Skip: contract.SkipReason(unmet)}
+				}
+				p.Tests = append(p.Tests, e)
+				ids = append(ids, s.ID)
+			}
+			if len(ids) == 0 {
+				continue
+			}
+			p.Argv = []string{suitesPath, "-test", strings.Join(ids, ",")}
+			add(phase.list, p, suiteTimeout)
+		}
+	}
+	return ph, absent
+}
+
+// kselftests adds the kernel's own test programs that the cell can run, and
+// says of the others why not.
+func kselftests(c matrix.Cell, facts contract.Facts, built []kernels.Selftest, add func(results.Program)) []results.Absent {
+	var absent []results.Absent
+	for _, t := range built {
+		run, byName := c.Selection.Kselftest(t.Suite, t.Name)
+		if !run {
+			continue
+		}
+		known := contract.FindKselftest(t.Suite, t.Name)
+		name := t.Suite + "/" + t.Name
+		if unmet := facts.Unmet(known.Requires); len(unmet) > 0 {
+			absent = append(absent, results.Absent{Name: name, Reason: contract.SkipReason(unmet)})
+			continue
+		}
+		if known.Off != "" && !byName {
+			absent = append(absent, results.Absent{Name: name, Reason: "off by default: " + known.Off})
+			continue
+		}
+		p := results.Program{
+			Name:  name,
+			Argv:  []string{kselftestDir + "/" + name},
+			Skips: known.Skips,
+		}
+		if t.Suite == "vfio" {
+			// libvfio takes the device from the last argument
+			// (tools/testing/selftests/vfio/lib/libvfio.c).
+			p.Argv = append(p.Argv, fmt.Sprintf(bdfOf, preferred(c.Devices)))
+		}
+		add(p)
+	}
+	return absent
+}
+
+// preferred is the model that the kernel's selftests are run on: igb can reset
+// itself and has MSI-X, which the tests would have to skip on edu.
+func preferred(models []string) string {
+	if slices.Contains(models, "igb") {
+		return "igb"
+	}
+	return models[0]
+}
+
+// checkKselftests refuses a selftest asked for by a name that the tree does not
+// have.
+func checkKselftests(c matrix.Cell, built []kernels.Selftest) error {
+	var have []string
+	for _, t := range built {
+		have = append(have, t.Suite+"/"+t.Name)
+	}
+	for _, s := range c.Selection.Suites {
+		if strings.Contains(s, "/") && !slices.Contains(have, s) {
+			return &fault.Usage{Key: "--suite", Value: s, Allowed: have}
+		}
+	}
+	return nil
+}
+
+// imageSpec is what a cell's initramfs holds.
+func imageSpec(c matrix.Cell, built []kernels.Selftest) images.Spec {
+	spec := images.Spec{Programs: []images.GoProgram{{Package: "noiommu-farm/suites", Path: suitesPath}}}
+	for _, t := range built {
+		spec.Files = append(spec.Files, images.File{
+			Path: kselftestDir + "/" + t.Suite + "/" + t.Name,
+			Host: t.Path,
+			Mode: 0o755,
+		})
+	}
+	for _, p := range c.Selection.Programs {
+		spec.Files = append(spec.Files, images.File{Path: userDir + "/" + filepath.Base(p.Path), Host: p.Path, Mode: 0o755})
+	}
+	return spec
+}

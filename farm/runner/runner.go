@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package runner carries out a plan: it has the kernels built, the images made,
+// boots a guest for each cell, leads the conversation with its agent and
+// records what happens. In comes a plan; out goes a run directory and the
+// verdicts that were derived from it.
+//
+// It never decides what a result means: that is for results/verdict.
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"noiommu-farm/farm/machine"
+	"noiommu-farm/farm/matrix"
+	"noiommu-farm/images"
+	"noiommu-farm/internal/fault"
+	"noiommu-farm/kernels"
+	"noiommu-farm/results"
+	"noiommu-farm/results/ktap"
+	"noiommu-farm/results/verdict"
+)
+
+// Options say how a plan is carried out.
+type Options struct {
+	Cache   *kernels.Cache
+	Images  string        // directory for initramfs
+	Runs    string        // directory for run directories
+	Jobs    int           // cells at once; 0 is one for each processor
+	Timeout time.Duration // of each program; 0 is its own
+	Keep    bool          // put all that is needed to boot again into the run directory
+	Command []string      // the farm's own arguments, for the record
+	Tell    func(Progress)
+}
+
+// Progress is one thing that a user who watches wants to know. Cell is empty
+// for what concerns all of them.
+type Progress struct {
+	Cell string
+	// One of the following is set.
+	Note    string            // a line of text
+	Build   *kernels.Progress // of a kernel
+	Program string            // a program has started
+	Test    *ktap.Test        // a result line has arrived
+	Judged  *verdict.Cell     // the cell is over
+}
+
+// Outcome is a finished run.
+type Outcome struct {
+	Dir   string
+	Run   results.Run
+	Cells []*verdict.Cell
+}
+
+// Verdict is the worst of the cells'.
+func (o *Outcome) Verdict() verdict.Verdict {
+	var v verdict.Verdict
+	for _, c := range o.Cells {
+		v = verdict.Worst(v, c.Verdict)
+	}
+	return v
+}
+
+type run struct {
+	Options
+	host Host
+	mu   sync.Mutex
+}
+
+// Host is what this machine offers to guests.
+type Host struct {
+	QEMU    string // path
+	Version string
+	Accel   machine.Accel
+	NoKVM   string // why the accelerator is not kvm
+}
+
+// prepared is a cell with all that it needs to boot.
+type prepared struct {
+	matrix.Cell
+	topology machine.Topology
+	devices  []machine.Device
+	build    *kernels.Build
+	image    images.Image
+	config   string // text of the built .config
+}
+
+// Run carries out a plan. The outcome is there, as far as it got, even with an
+// error; the error is about the farm or the user's input, or is the
+// [fault.Kernel] of a kernel that could not be built.
+func Run(ctx context.Context, plan matrix.Plan, opt Options) (*Outcome, error) {
+	r := &run{Options: opt}
+	if r.Tell == nil {
+		r.Tell = func(Progress) {}
+	}
+	if r.Jobs <= 0 {
+		r.Jobs = runtime.NumCPU()
+	}
+	cells, err := check(plan)
+	if err != nil {
+		return nil, err
+	}
+	if r.host, err = ProbeHost(ctx, cells); err != nil {
+		return nil, err
+	}
+	if r.host.NoKVM != "" {
+		r.Tell(Progress{Note: "running WITHOUT hardware virtualization (TCG, several times slower): " + r.host.NoKVM})
+	}
+	if err := r.build(ctx, cells); err != nil {
+		return nil, err
+	}
+	return r.carryOut(ctx, cells)
+}
+
+// check finds out what the names on the axes mean, before anything is spent.
+func check(plan matrix.Plan) ([]*prepared, error) {
+	var cells []*prepared
+	for _, c := range plan.Cells {
+		p := &prepared{Cell: c}
+		var err error
+		if p.topology, err = machine.ParseTopology(c.Topology); err != nil {
+			return nil, err
+		}
+		for _, name := range c.Devices {
+			d, err := machine.ParseDevice(name)
+			if err != nil {
+				return nil, err
+			}
+			p.devices = append(p.devices, d)
+		}
+		for _, u := range c.Selection.Programs {
+			if info, err := os.Stat(u.Path); err != nil || !info.Mode().IsRegular() {
+				return nil, &fault.Usage{Key: "--program", Value: u.Path, Err: errors.New("not a file")}
+			}
+		}
+		cells = append(cells, p)
+	}
+	return cells, nil
+}
+
+// ProbeHost finds QEMU and the accelerator that works.
+func ProbeHost(ctx context.Context, cells []*prepared) (Host, error) {
+	var h Host
+	var err error
+	if h.QEMU, h.Version, err = machine.FindQEMU(); err != nil {
+		return h, err
+	}
+	ok, why, err := machine.ProbeKVM(ctx, h.QEMU)
+	switch {
+	case err != nil:
+		h.Accel, h.NoKVM = machine.TCG, "could not tell whether KVM works: "+err.Error()
+	case !ok:
+		h.Accel, h.NoKVM = machine.TCG, why
+	default:
+		h.Accel = machine.KVM
+	}
+	return h, nil
+}
+
+// build has every kernel and every image made, one after the other: a kernel
+// build uses all processors by itself.
+func (r *run) build(ctx context.Context, cells []*prepared) error {
+	builds := make(map[[2]string]*kernels.Build)
+	for _, c := range cells {
+		key := [2]string{c.Source, c.Config}
+		b, ok := builds[key]
+		if !ok {
+			source, err := kernels.ParseSource(c.Source)
+			if err != nil {
+				return err
+			}
+			config, err := kernels.LoadConfiguration(c.Config)
+			if err != nil {
+				return err
+			}
+			b, err = r.Cache.Build(ctx, kernels.Request{Source: source, Config: config}, func(p kernels.Progress) {
+				r.Tell(Progress{Cell: c.Name, Build: &p})
+			})
+			if err != nil {
+				return fmt.Errorf("build kernel %s with %s: %w", c.Source, c.Config, err)
+			}
+			builds[key] = b
+		}
+		c.build = b
+		text, err := os.ReadFile(b.ConfigPath)
+		if err != nil {
+			return fmt.Errorf("read the built .config: %w", err)
+		}
+		c.config = string(text)
+		if err := checkKselftests(c.Cell, b.Selftests); err != nil {
+			return err
+		}
+		// An image is the same for every cell with the same programs; the
+		// second time it comes from the cache.
+		if c.image, err = images.Build(ctx, imageSpec(c.Cell, b.Selftests), r.Images); err != nil {
+			return fmt.Errorf("build initramfs: %w", err)
+		}
+	}
+	return nil
+}
+
+func (r *run) carryOut(ctx context.Context, cells []*prepared) (*Outcome, error) {
+	plans := make([]cellPlan, len(cells))
+	testing := false
+	for i, c := range cells {
+		plans[i] = r.plan(c)
+		testing = testing || plans[i].tests()
+	}
+	if !testing {
+		return nil, &fault.Usage{Key: "--suite", Value: fmt.Sprint(cells[0].Suites), Err: errors.New("nothing in it applies to any cell of this plan, so nothing would be tested")}
+	}
+
+	head := results.Run{Command: r.Command, Versions: r.versions()}
+	for _, c := range cells {
+		head.Cells = append(head.Cells, c.Name)
+	}
+	dir, err := results.CreateRun(r.Runs, &head)
+	if err != nil {
+		return nil, err
+	}
+	out := &Outcome{Dir: dir, Run: head, Cells: make([]*verdict.Cell, len(cells))}
+
+	var errs []error
+	var group errgroup.Group
+	group.SetLimit(r.Jobs)
+	for i, c := range cells {
+		group.Go(func() error {
+			if ctx.Err() != nil {
+				return nil
+			}
+			judged, err := r.cell(ctx, dir, c, plans[i])
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			out.Cells[i] = judged
+			if err != nil {
+				errs = append(errs, fmt.Errorf("cell %s: %w", c.Name, err))
+			}
+			return nil
+		})
+	}
+	group.Wait()
+	out.Cells = slices.DeleteFunc(out.Cells, func(c *verdict.Cell) bool { return c == nil })
+	if ctx.Err() != nil {
+		errs = append(errs, context.Cause(ctx))
+	}
+	return out, errors.Join(errs...)
+}
+
+func (r *run) versions() map[string]string {
+	return map[string]string{
+		"qemu":  r.host.Version,
+		"accel": string(r.host.Accel),
+		"go":    runtime.Version(),
+	}
+}

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package verdict
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"strings"
+
+	"noiommu-farm/guestagent/wire"
+	"noiommu-farm/results"
+)
+
+// UnsafeModeParam is the module parameter that switches no-IOMMU mode on, as
+// the agent names it (drivers/vfio/vfio_main.c).
+const UnsafeModeParam = "vfio/enable_unsafe_noiommu_mode"
+
+// maxConfig bounds an unpacked /proc/config.gz, in bytes.
+const maxConfig = 4 << 20
+
+// FactsDiffer lists where the guest is not the one that was planned. A cell
+// with any such difference must not be judged: it would say something about
+// another cell.
+func FactsDiffer(p results.Planned, got wire.Facts) []string {
+	var diff []string
+	expect := func(what string, planned, found any) {
+		if planned != found {
+			diff = append(diff, fmt.Sprintf("%s: planned %v, found %v", what, planned, found))
+		}
+	}
+	expect("kernel release", p.Kernel.Release, got.Release)
+	expect("CPUs", p.Machine.CPUs, got.CPUs)
+	expect("IOMMU present", p.Facts.IOMMU, len(got.IOMMUs) > 0)
+	expect("devices in IOMMU groups", p.Facts.IOMMU, got.IOMMUGroups > 0)
+	mode, ok := got.Params[UnsafeModeParam]
+	expect("module parameter "+UnsafeModeParam+" exists", p.Facts.Config.Noiommu, ok)
+	if ok {
+		expect("module parameter "+UnsafeModeParam, p.Facts.UnsafeMode, mode == "Y")
+	}
+	if got.Hugepages < p.Facts.Hugepages {
+		diff = append(diff, fmt.Sprintf("free 2 MiB hugepages: planned %d, found %d", p.Facts.Hugepages, got.Hugepages))
+	}
+	if got.Hugepages1G < p.Facts.Hugepages1G {
+		diff = append(diff, fmt.Sprintf("free 1 GiB hugepages: planned %d, found %d", p.Facts.Hugepages1G, got.Hugepages1G))
+	}
+	for id, planned := range count(p.Machine.PCI) {
+		if found := countPCI(got.PCI)[id]; found < planned {
+			diff = append(diff, fmt.Sprintf("PCI functions %s: planned %d, found %d", id, planned, found))
+		}
+	}
+	expect("taint before anything was bound", int64(0), got.Taint)
+	if len(got.ConfigGz) > 0 {
+		sum, err := configSHA256(got.ConfigGz)
+		if err != nil {
+			diff = append(diff, "/proc/config.gz: "+err.Error())
+		} else {
+			expect("hash of /proc/config.gz", p.Kernel.ConfigSHA256, sum)
+		}
+	}
+	return diff
+}
+
+func configSHA256(gz []byte) (string, error) {
+	r, err := gzip.NewReader(bytes.NewReader(gz))
+	if err != nil {
+		return "", err
+	}
+	h := sha256.New()
+	if n, err := io.Copy(h, io.LimitReader(r, maxConfig)); err != nil {
+		return "", err
+	} else if n == maxConfig {
+		return "", fmt.Errorf("longer than %d bytes", maxConfig)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// DescribeDifferences is the text of the INFRA event of such a cell.
+func DescribeDifferences(diff []string) string {
+	return "the guest is not the planned one: " + strings.Join(diff, "; ")
+}
+
+func count(ids []string) map[string]int {
+	n := make(map[string]int)
+	for _, id := range ids {
+		n[id]++
+	}
+	return n
+}
+
+func countPCI(functions []wire.PCI) map[string]int {
+	n := make(map[string]int)
+	for _, f := range functions {
+		n[fmt.Sprintf("%04x:%04x", f.Vendor, f.Device)]++
+	}
+	return n
+}

@@ -1,0 +1,443 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package verdict
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"noiommu-farm/guestagent/wire"
+	"noiommu-farm/results"
+	"noiommu-farm/results/console"
+	"noiommu-farm/results/ktap"
+	"noiommu-farm/suites/contract"
+)
+
+// Judge derives the verdict of a cell from its record. An error means that the
+// record itself could not be read.
+func Judge(rec *results.Record) (*Cell, error) {
+	log, err := rec.Console()
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	cons, err := readConsole(log)
+	if err != nil {
+		return nil, fmt.Errorf("classify console: %w", err)
+	}
+	story := readStory(rec)
+	cause := story.cause(cons)
+
+	cell := &Cell{
+		Name:    rec.Planned.Cell,
+		Kernel:  rec.Planned.Kernel,
+		Machine: rec.Planned.Machine,
+		Absent:  rec.Planned.Absent,
+		Verdict: cause.verdict,
+		Reason:  cause.reason,
+		Dir:     rec.Dir,
+		Wall:    rec.Events[len(rec.Events)-1].Time.Sub(rec.Events[0].Time),
+	}
+	for _, p := range rec.Planned.Programs {
+		judged, err := judgeProgram(rec, p, story, cons, cause)
+		if err != nil {
+			return nil, err
+		}
+		cell.Programs = append(cell.Programs, judged)
+		cell.Verdict = Worst(cell.Verdict, judged.Verdict)
+	}
+	cell.Findings = cons.outside
+	for _, f := range cell.Findings {
+		cell.Verdict = Worst(cell.Verdict, severity(f))
+		if cell.Reason == "" {
+			cell.Reason = f.Title
+		}
+	}
+	if cell.Verdict == "" {
+		// Nothing failed, and nothing passed either.
+		cell.Verdict = Skip
+		cell.Reason = "nothing that was asked for applies to this cell"
+	}
+	return cell, nil
+}
+
+// cause is why a cell was not carried to its end; the zero value when it was.
+type cause struct {
+	verdict Verdict
+	reason  string
+}
+
+// story is what the events of a cell tell of the guest as a whole.
+type story struct {
+	running map[uint32]time.Time
+	exited  map[uint32]*wire.Exited
+	refused map[uint32]*wire.Error // the agent could not start it
+	hung    *results.Hung
+	lost    *results.Lost
+	infra   *results.Infra
+	ended   *results.Ended
+	torn    bool
+}
+
+func readStory(rec *results.Record) story {
+	s := story{
+		running: make(map[uint32]time.Time),
+		exited:  make(map[uint32]*wire.Exited),
+		refused: make(map[uint32]*wire.Error),
+		torn:    rec.Torn,
+	}
+	var last uint32
+	for _, e := range rec.Events {
+		switch {
+		case e.Running != nil:
+			last = e.Running.ID
+			s.running[last] = e.Time
+		case e.Agent != nil && e.Agent.Exited != nil:
+			s.exited[e.Agent.Exited.ID] = e.Agent.Exited
+		case e.Agent != nil && e.Agent.Error != nil && last != 0:
+			s.refused[last] = e.Agent.Error
+		case e.Hung != nil && s.hung == nil:
+			s.hung = e.Hung
+		case e.Lost != nil && s.lost == nil:
+			s.lost = e.Lost
+		case e.Infra != nil && s.infra == nil:
+			s.infra = e.Infra
+		case e.Ended != nil:
+			s.ended = e.Ended
+		}
+	}
+	return s
+}
+
+// cause says why the cell ended early. What the kernel said of itself is
+// believed first: a panic explains a lost connection, not the other way round.
+func (s story) cause(cons *consoleLog) cause {
+	early := s.hung != nil || s.lost != nil
+	fatal := cons.fatal()
+	switch {
+	case s.infra != nil && !early:
+		return cause{Infra, s.infra.Err}
+	case early && fatal != nil:
+		return cause{Crash, fatal.Title}
+	case s.hung != nil:
+		where := ""
+		if cons.stuck != nil && cons.stuck.Function != "" {
+			where = ", stuck in " + cons.stuck.Function
+		}
+		return cause{Timeout, "guest hung while the host was waiting for " + s.hung.Doing + where}
+	case s.lost != nil && cons.agentDied != nil:
+		return cause{Infra, "agent died: " + cons.agentDied.Title}
+	case s.lost != nil && s.ended == nil:
+		return cause{Infra, "connection to the agent lost while waiting for " + s.lost.Doing}
+	case s.lost != nil && s.ended.Signal != 0:
+		return cause{Infra, fmt.Sprintf("QEMU died (%s) while the host was waiting for %s", s.ended.QEMU, s.lost.Doing)}
+	case s.lost != nil && s.ended.Code != 0:
+		return cause{Infra, fmt.Sprintf("QEMU ended (%s) while the host was waiting for %s", s.ended.QEMU, s.lost.Doing)}
+	case s.lost != nil && s.ended.Killed:
+		return cause{Infra, "agent closed its port while the host was waiting for " + s.lost.Doing}
+	case s.lost != nil:
+		// The machine was reset and nothing on the console says why: a
+		// triple fault, or a reboot that nobody asked for.
+		return cause{Crash, "guest reset without a word while the host was waiting for " + s.lost.Doing}
+	case s.infra != nil:
+		return cause{Infra, s.infra.Err}
+	case s.ended == nil:
+		return cause{Infra, "the farm did not carry this cell to its end"}
+	}
+	return cause{}
+}
+
+func judgeProgram(rec *results.Record, p results.Program, s story, cons *consoleLog, why cause) (Program, error) {
+	out := Program{ID: p.ID, Name: p.Name}
+	tell := func(v Verdict, format string, args ...any) {
+		out.Verdict = Worst(out.Verdict, v)
+		if out.Reason == "" {
+			out.Reason = fmt.Sprintf(format, args...)
+		}
+	}
+	if _, ok := s.running[p.ID]; !ok {
+		v, reason := notFinished(why)
+		out.Verdict, out.Reason = v, "not run: "+reason
+		for _, e := range p.Tests {
+			out.Tests = append(out.Tests, Test{Name: e.Name, Verdict: v, Reason: out.Reason})
+		}
+		return out, nil
+	}
+
+	report, kept, err := readKTAP(rec, p.ID)
+	if err != nil {
+		return out, err
+	}
+	exit := s.exited[p.ID]
+	// missing is what becomes of a test that gave no result.
+	missing := Test{Verdict: Fail, Reason: "no result"}
+	switch refused := s.refused[p.ID]; {
+	case exit == nil && refused != nil:
+		missing = Test{Verdict: Infra, Reason: fmt.Sprintf("not run: %s: %s", refused.Doing, refused.Err)}
+		tell(Infra, "%s: %s", refused.Doing, refused.Err)
+	case exit == nil:
+		v, reason := notFinished(why)
+		missing = Test{Verdict: v, Reason: "did not finish: " + reason}
+		tell(v, "did not finish: %s", reason)
+	case exit.TimedOut:
+		out.Wall = time.Duration(exit.WallMS) * time.Millisecond
+		missing = Test{Verdict: Timeout, Reason: fmt.Sprintf("no result when the program was stopped after %s", p.Timeout)}
+		tell(Timeout, "stopped after %s", p.Timeout)
+	default:
+		out.Wall = time.Duration(exit.WallMS) * time.Millisecond
+		missing.Reason = "no result: the program ended before it (" + exitWords(exit) + ")"
+		switch {
+		case exit.Stdout > kept && exit.Stdout > results.MaxOutput:
+			tell(Fail, "printed %d bytes; only %d are allowed", exit.Stdout, results.MaxOutput)
+		case exit.Stdout != kept:
+			tell(Infra, "output is not whole: %d of %d bytes arrived", kept, exit.Stdout)
+		}
+		if exit.Signal != 0 {
+			tell(Fail, "%s", exitWords(exit))
+		}
+		if report.Plan < 0 && len(report.Tests) == 0 {
+			tell(Fail, "printed no KTAP (%s)", exitWords(exit))
+		} else if err := report.Complete(); err != nil {
+			tell(Fail, "KTAP is not complete: %v", err)
+		}
+		if report.Skipped != "" {
+			tell(Fail, "skipped as a whole, and nothing in this cell calls for it: %s", report.Skipped)
+		}
+	}
+
+	if p.Tests != nil {
+		out.Tests = judgeExpected(p, report, missing)
+	} else {
+		out.Tests = judgeOwn(p, report, rec.Planned.Facts)
+	}
+	failed := false
+	for i := range out.Tests {
+		t := &out.Tests[i]
+		failed = failed || !t.Verdict.Good()
+		for _, f := range cons.inTest(p.ID, t.Name) {
+			t.Findings = append(t.Findings, f)
+			if v := severity(f); rank[v] > rank[t.Verdict] {
+				t.Verdict, t.Reason = v, f.Title
+			}
+		}
+		out.Verdict = Worst(out.Verdict, t.Verdict)
+	}
+	// The exit code must tell the same story as the results.
+	if exit != nil && exit.Signal == 0 && !exit.TimedOut && exit.Code != 0 && !failed && out.Reason == "" {
+		tell(Fail, "%s, although no test failed", exitWords(exit))
+	}
+	for _, f := range cons.inProgram(p.ID, out.Tests) {
+		out.Findings = append(out.Findings, f)
+		tell(severity(f), "%s", f.Title)
+	}
+	if out.Verdict == "" {
+		out.Verdict = Skip
+	}
+	return out, nil
+}
+
+// notFinished is the verdict on what a cell's early end left undone.
+func notFinished(why cause) (Verdict, string) {
+	if why.verdict == "" {
+		return Infra, "the farm did not get to it"
+	}
+	return why.verdict, why.reason
+}
+
+func exitWords(e *wire.Exited) string {
+	switch {
+	case e.Signal != 0 && e.Core:
+		return fmt.Sprintf("killed by %s, core dumped", signalName(e.Signal))
+	case e.Signal != 0:
+		return "killed by " + signalName(e.Signal)
+	default:
+		return fmt.Sprintf("exit code %d", e.Code)
+	}
+}
+
+func signalName(n int) string {
+	s := syscall.Signal(n)
+	return fmt.Sprintf("signal %d (%s)", n, s)
+}
+
+// readKTAP parses what a program printed, and counts its bytes.
+func readKTAP(rec *results.Record, id uint32) (ktap.Report, int64, error) {
+	out, err := rec.Output(id, wire.Stdout)
+	if err != nil {
+		return ktap.Report{}, 0, err
+	}
+	defer out.Close()
+	var parser ktap.Parser
+	var lines ktap.Lines
+	var kept int64
+	emit := func(line string, _ int) { parser.Line(line) }
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := out.Read(buf)
+		kept += int64(n)
+		lines.Feed(buf[:n], emit)
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return ktap.Report{}, 0, fmt.Errorf("read program output: %w", err)
+		}
+	}
+	lines.Flush(emit)
+	return parser.Report(), kept, nil
+}
+
+// judgeExpected judges a program whose tests are known beforehand.
+func judgeExpected(p results.Program, report ktap.Report, missing Test) []Test {
+	byName := make(map[string]ktap.Test, len(report.Tests))
+	for _, t := range report.Tests {
+		byName[key(t.Name)] = t
+	}
+	var tests []Test
+	for _, e := range p.Tests {
+		got, ok := byName[e.Name]
+		if !ok {
+			missing.Name = e.Name
+			tests = append(tests, missing)
+			continue
+		}
+		delete(byName, e.Name)
+		tests = append(tests, judgeOne(e, got))
+	}
+	for _, t := range report.Tests {
+		if _, ok := byName[key(t.Name)]; ok {
+			tests = append(tests, Test{Name: t.Name, Verdict: Infra, Reason: "a result that the plan does not know"})
+		}
+	}
+	return tests
+}
+
+// key is the name of a test without the title that may follow it.
+func key(name string) string {
+	name, _, _ = strings.Cut(name, " ")
+	return name
+}
+
+func judgeOne(e results.Expected, got ktap.Test) Test {
+	t := Test{Name: e.Name, Diagnostics: got.Diagnostics, Evidence: evidence(e.Name, got.Diagnostics)}
+	set := func(v Verdict, format string, args ...any) Test {
+		t.Verdict, t.Reason = v, fmt.Sprintf(format, args...)
+		return t
+	}
+	switch got.Outcome {
+	case ktap.OK:
+		if e.Skip != "" {
+			return set(Fail, "passed, although the cell's facts forbid it (%s)", e.Skip)
+		}
+		for _, counter := range e.Evidence {
+			if t.Evidence[counter] <= 0 {
+				return set(Fail, "said ok without evidence: %s is 0", counter)
+			}
+		}
+		return set(Pass, "")
+	case ktap.Skip:
+		switch {
+		case e.Skip == "":
+			return set(Fail, "skipped (%s), although the cell meets all that it requires", got.Reason)
+		case got.Reason != e.Skip:
+			return set(Infra, "host and guest differ on why it is skipped: host says %q, guest says %q", e.Skip, got.Reason)
+		}
+		return set(Skip, "%s", e.Skip)
+	}
+	return judgeBad(t, got)
+}
+
+// judgeBad judges an outcome that is neither ok nor skip.
+func judgeBad(t Test, got ktap.Test) Test {
+	t.Verdict = Fail
+	switch got.Outcome {
+	case ktap.XFail:
+		t.Verdict, t.Reason = XFail, got.Reason
+	case ktap.XPass:
+		t.Reason = "passed, although it says that it must fail"
+	case ktap.Timeout:
+		t.Verdict, t.Reason = Timeout, "the program's own time limit"
+	default:
+		t.Reason = firstComplaint(got)
+	}
+	return t
+}
+
+// firstComplaint is the most telling line of a failed test.
+func firstComplaint(got ktap.Test) string {
+	for _, d := range got.Diagnostics {
+		text := strings.TrimSpace(strings.TrimLeft(d, "# "))
+		if text == "" || strings.HasPrefix(text, "evidence ") || strings.HasPrefix(text, "RUN ") || strings.HasPrefix(text, "FAIL ") {
+			continue
+		}
+		return text
+	}
+	if got.Reason != "" {
+		return got.Reason
+	}
+	return "not ok"
+}
+
+// judgeOwn judges a program that decides for itself which tests it has: one of
+// the kernel's own, or the user's.
+func judgeOwn(p results.Program, report ktap.Report, facts contract.Facts) []Test {
+	var tests []Test
+	for _, got := range report.Tests {
+		t := Test{Name: got.Name, Diagnostics: got.Diagnostics}
+		if t.Name == "" {
+			t.Name = strconv.Itoa(got.Number)
+		}
+		var unmet string
+		for _, s := range p.Skips {
+			if s.Matches(t.Name) && !facts.Meets(s.Unless) {
+				unmet = contract.SkipReason([]contract.Requirement{s.Unless})
+				break
+			}
+		}
+		switch {
+		case got.Outcome == ktap.OK && unmet != "":
+			t.Verdict, t.Reason = Fail, "passed, although the cell's facts forbid it ("+unmet+")"
+		case got.Outcome == ktap.OK:
+			t.Verdict = Pass
+		case got.Outcome == ktap.Skip && unmet != "":
+			t.Verdict, t.Reason = Skip, unmet
+		case got.Outcome == ktap.Skip:
+			t.Verdict, t.Reason = Fail, fmt.Sprintf("skipped (%s), although nothing in this cell calls for it", got.Reason)
+		default:
+			t = judgeBad(t, got)
+		}
+		tests = append(tests, t)
+	}
+	return tests
+}
+
+// evidence reads the counters of a test from its diagnostics:
+// "# evidence NAME: key=value key=value".
+func evidence(name string, diagnostics []string) map[string]int64 {
+	counters := make(map[string]int64)
+	for _, d := range diagnostics {
+		list, ok := strings.CutPrefix(strings.TrimSpace(strings.TrimPrefix(d, "#")), "evidence "+name+":")
+		if !ok {
+			continue
+		}
+		for word := range strings.FieldsSeq(list) {
+			k, v, _ := strings.Cut(word, "=")
+			if n, err := strconv.ParseInt(v, 10, 64); err == nil && n > 0 {
+				counters[k] = n
+			}
+		}
+	}
+	return counters
+}
+
+// severity is the verdict that a line on the console asks for.
+func severity(f console.Finding) Verdict {
+	if isFatal(f) {
+		return Crash
+	}
+	return Fail
+}

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package verdict
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"noiommu-farm/guestagent/wire"
+	"noiommu-farm/results"
+	"noiommu-farm/suites/contract"
+)
+
+// tale is a cell as it is told to the writer, and what must come of it.
+type tale struct {
+	name    string
+	program results.Program
+	out     string // the program's stdout
+	console string
+	exit    *wire.Exited // nil: the program never ended
+	after   []results.Event
+	noEnd   bool // the farm was killed
+
+	cell    Verdict
+	reason  string            // part of the cell's or the program's reason
+	verdict map[string]string // test → "verdict" or "verdict: part of reason"
+}
+
+var (
+	planned = results.Program{ID: 1, Name: "get_pa", Tests: []results.Expected{
+		{Name: "get_pa.PA-01", Evidence: []string{"IOMMU_IOAS_NOIOMMU_GET_PA"}},
+		{Name: "get_pa.PA-04", Skip: "requires hugepages"},
+	}}
+	free = results.Program{ID: 1, Name: "vfio/x", Skips: []contract.Skip{{Match: "*_1gb.*", Unless: contract.Hugepages1G}}}
+)
+
+const (
+	good = `KTAP version 1
+1..2
+# evidence get_pa.PA-01: IOMMU_IOAS_NOIOMMU_GET_PA=2 asserts=3
+ok 1 get_pa.PA-01 equals pagemap
+ok 2 get_pa.PA-04 # SKIP requires hugepages
+`
+	markers = "[    1.0] noiommu-farm: start 1 get_pa\n[    1.1] noiommu-farm: test get_pa.PA-01\n%s[    1.3] noiommu-farm: done get_pa.PA-01\n[    1.4] noiommu-farm: end 1\n"
+	warn    = `[    1.200000] ------------[ cut here ]------------
+[    1.200001] WARNING: CPU: 0 PID: 77 at drivers/iommu/iommu.c:3451 iommu_device_release_dma_owner+0x3c/0x50
+[    1.200002] RIP: 0010:iommu_device_release_dma_owner+0x3c/0x50
+[    1.200003] Call Trace:
+[    1.200004]  <TASK>
+[    1.200005]  iommufd_device_destroy+0x30/0x80
+[    1.200006]  </TASK>
+[    1.200007] ---[ end trace 0000000000000000 ]---
+`
+	oops = `[    1.200000] BUG: kernel NULL pointer dereference, address: 0000000000000010
+[    1.200001] #PF: supervisor read access in kernel mode
+[    1.200002] #PF: error_code(0x0000) - not-present page
+[    1.200003] Oops: Oops: 0000 [#1] SMP
+[    1.200004] CPU: 0 UID: 0 PID: 77 Comm: suites Not tainted 7.3.4 #1
+[    1.200005] RIP: 0010:vfio_df_open+0x20/0x90
+[    1.200006] Call Trace:
+[    1.200007]  <TASK>
+[    1.200008]  vfio_device_fops_cdev_open+0x40/0x90
+[    1.200009]  </TASK>
+[    1.200010] ---[ end trace 0000000000000000 ]---
+[    1.200011] Kernel panic - not syncing: Fatal exception
+`
+)
+
+func clean(code int) *wire.Exited { return &wire.Exited{ID: 1, Code: code} }
+
+func TestJudge(t *testing.T) {
+	for _, c := range []tale{
+		{name: "all as expected", program: planned, out: good, exit: clean(0), cell: Pass,
+			verdict: map[string]string{"get_pa.PA-01": "pass", "get_pa.PA-04": "skip: requires hugepages"}},
+		{name: "no evidence", program: planned, out: strings.Replace(good, "GET_PA=2", "GET_PA=0", 1), exit: clean(0), cell: Fail,
+			verdict: map[string]string{"get_pa.PA-01": "fail: without evidence", "get_pa.PA-04": "skip"}},
+		{name: "evidence of another test", program: planned, out: strings.Replace(good, "evidence get_pa.PA-01", "evidence get_pa.PA-04", 1), exit: clean(0), cell: Fail,
+			verdict: map[string]string{"get_pa.PA-01": "fail: without evidence", "get_pa.PA-04": "skip"}},
+		{name: "skipped although it applies", program: planned, out: "1..2\nok 1 get_pa.PA-01 # SKIP requires noiommu\nok 2 get_pa.PA-04 # SKIP requires hugepages\n", exit: clean(0), cell: Fail,
+			verdict: map[string]string{"get_pa.PA-01": "fail: skipped (requires noiommu)", "get_pa.PA-04": "skip"}},
+		{name: "passed although it does not apply", program: planned, out: strings.Replace(good, " # SKIP requires hugepages", "", 1), exit: clean(0), cell: Fail,
+			verdict: map[string]string{"get_pa.PA-01": "pass", "get_pa.PA-04": "fail: passed, although"}},
+		{name: "skipped for another reason", program: planned, out: strings.Replace(good, "requires hugepages", "requires edu", 1), exit: clean(0), cell: Infra,
+			verdict: map[string]string{"get_pa.PA-01": "pass", "get_pa.PA-04": "infra: host and guest differ"}},
+		{name: "not in the program's plan", program: planned, out: "1..1\n# evidence get_pa.PA-01: IOMMU_IOAS_NOIOMMU_GET_PA=1\nok 1 get_pa.PA-01\n", exit: clean(0), cell: Fail,
+			verdict: map[string]string{"get_pa.PA-01": "pass", "get_pa.PA-04": "fail: no result"}},
+		{name: "a test nobody planned", program: planned, out: strings.Replace(good, "1..2", "1..3", 1) + "ok 3 get_pa.PA-99\n", exit: clean(0), cell: Infra,
+			verdict: map[string]string{"get_pa.PA-01": "pass", "get_pa.PA-04": "skip", "get_pa.PA-99": "infra: does not know"}},
+		{name: "ends before its plan", program: free, out: "1..3\nok 1 a\n", exit: clean(0), cell: Fail, reason: "not complete",
+			verdict: map[string]string{"a": "pass"}},
+		{name: "killed after ok", program: free, out: "1..1\nok 1 a\n", exit: &wire.Exited{ID: 1, Code: -1, Signal: 9}, cell: Fail, reason: "killed by signal 9",
+			verdict: map[string]string{"a": "pass"}},
+		{name: "dumped core", program: free, out: "1..1\n", exit: &wire.Exited{ID: 1, Code: -1, Signal: 11, Core: true}, cell: Fail, reason: "core dumped"},
+		{name: "exit code against the results", program: free, out: "1..1\nok 1 a\n", exit: clean(1), cell: Fail, reason: "although no test failed",
+			verdict: map[string]string{"a": "pass"}},
+		{name: "silent", program: free, exit: clean(0), cell: Fail, reason: "printed no KTAP"},
+		{name: "skipped as a whole", program: free, out: "1..0 # SKIP no device\n", exit: clean(4), cell: Fail, reason: "nothing in this cell calls for it: no device"},
+		{name: "no plan", program: free, out: "ok 1 a\n", exit: clean(0), cell: Fail, reason: "not complete", verdict: map[string]string{"a": "pass"}},
+		{name: "an untyped skip", program: free, out: "1..1\nok 1 a # SKIP why not\n", exit: clean(0), cell: Fail, verdict: map[string]string{"a": "fail: why not"}},
+		{name: "a typed skip", program: free, out: "1..2\nok 1 a\nok 2 huge_1gb.x # SKIP mmap\n", exit: clean(0), cell: Pass,
+			verdict: map[string]string{"a": "pass", "huge_1gb.x": "skip: requires hugepages-1g"}},
+		{name: "a typed skip that passes", program: free, out: "1..1\nok 1 huge_1gb.x\n", exit: clean(0), cell: Fail, verdict: map[string]string{"huge_1gb.x": "fail: forbid"}},
+		{name: "only skips", program: free, out: "1..1\nok 1 huge_1gb.x # SKIP mmap\n", exit: clean(0), cell: Skip, verdict: map[string]string{"huge_1gb.x": "skip"}},
+		{name: "not ok", program: free, out: "1..1\n# file.c:12: expected 1, got 2\nnot ok 1 a\n", exit: clean(1), cell: Fail,
+			verdict: map[string]string{"a": "fail: file.c:12: expected 1, got 2"}},
+		{name: "xfail", program: free, out: "1..2\nok 1 a\nok 2 b # XFAIL known\n", exit: clean(0), cell: Pass, verdict: map[string]string{"a": "pass", "b": "xfail: known"}},
+		{name: "timeout", program: planned, out: "1..2\n", exit: &wire.Exited{ID: 1, Code: -1, Signal: 9, TimedOut: true}, cell: Timeout, reason: "stopped after",
+			verdict: map[string]string{"get_pa.PA-01": "timeout", "get_pa.PA-04": "timeout"}},
+
+		{name: "a warning in a passing test", program: planned, out: good, console: strings.Replace(markers, "%s", warn, 1), exit: clean(0), cell: Fail,
+			verdict: map[string]string{"get_pa.PA-01": "fail: iommu_device_release_dma_owner", "get_pa.PA-04": "skip"}},
+		{name: "a warning between tests", program: planned, out: good, console: "[ 1.0] noiommu-farm: start 1 get_pa\n" + warn + "[ 1.4] noiommu-farm: end 1\n", exit: clean(0), cell: Fail, reason: "iommu_device_release_dma_owner",
+			verdict: map[string]string{"get_pa.PA-01": "pass", "get_pa.PA-04": "skip"}},
+		{name: "a warning while booting", program: planned, out: good, console: warn + strings.Replace(markers, "%s", "", 1), exit: clean(0), cell: Fail, reason: "iommu_device_release_dma_owner",
+			verdict: map[string]string{"get_pa.PA-01": "pass", "get_pa.PA-04": "skip"}},
+		{name: "panic", program: planned, out: "1..2\n", console: strings.Replace(markers, "%s", oops, 1),
+			after: []results.Event{{Lost: &results.Lost{Doing: "the end of program get_pa"}}}, cell: Crash, reason: "NULL pointer dereference",
+			verdict: map[string]string{"get_pa.PA-01": "crash", "get_pa.PA-04": "crash"}},
+		{name: "the agent dies", program: planned, out: good, console: "[    2.000000] Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000006\n",
+			after: []results.Event{{Lost: &results.Lost{Doing: "x"}}}, cell: Infra, reason: "agent died",
+			verdict: map[string]string{"get_pa.PA-01": "pass", "get_pa.PA-04": "skip"}},
+		{name: "hung", program: planned, out: "1..2\n", after: []results.Event{{Hung: &results.Hung{Doing: "x"}}}, cell: Timeout, reason: "guest hung",
+			verdict: map[string]string{"get_pa.PA-01": "timeout", "get_pa.PA-04": "timeout"}},
+		{name: "reset without a word", program: planned, out: "1..2\n", after: []results.Event{{Lost: &results.Lost{Doing: "x"}}}, cell: Crash, reason: "without a word",
+			verdict: map[string]string{"get_pa.PA-01": "crash", "get_pa.PA-04": "crash"}},
+		{name: "the farm fails", program: planned, out: good, exit: clean(0), after: []results.Event{{Infra: &results.Infra{Err: "no space"}}}, cell: Infra, reason: "no space",
+			verdict: map[string]string{"get_pa.PA-01": "pass", "get_pa.PA-04": "skip"}},
+		{name: "the farm is killed", program: planned, out: good, exit: clean(0), noEnd: true, cell: Infra, reason: "did not carry this cell to its end",
+			verdict: map[string]string{"get_pa.PA-01": "pass", "get_pa.PA-04": "skip"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got := judge(t, c)
+			if got.Verdict != c.cell {
+				t.Errorf("cell is %s (%s), want %s", got.Verdict, got.Reason, c.cell)
+			}
+			p := got.Programs[0]
+			if all := got.Reason + "; " + p.Reason; !strings.Contains(all, c.reason) {
+				t.Errorf("reasons are %q, want %q in them", all, c.reason)
+			}
+			verdicts := make(map[string]string)
+			for _, test := range p.Tests {
+				v := string(test.Verdict)
+				want := c.verdict[test.Name]
+				if _, part, ok := strings.Cut(want, ": "); ok && strings.Contains(test.Reason, part) {
+					v += ": " + part
+				}
+				verdicts[test.Name] = v
+			}
+			if c.verdict == nil {
+				c.verdict = map[string]string{}
+			}
+			if diff := cmp.Diff(c.verdict, verdicts); diff != "" {
+				t.Errorf("verdicts (-want +got):\n%s\n%+v", diff, p.Tests)
+			}
+		})
+	}
+}
+
+// judge writes the tale down as a runner would, and judges the record.
+func judge(t *testing.T, c tale) *Cell {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "cell")
+	w, err := results.CreateCell(dir, results.Planned{Cell: "cell", Programs: []results.Program{c.program}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	must := func(err error) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(w.Event(results.Event{Running: &results.Running{ID: 1}}))
+	if c.out != "" {
+		must(w.Chunk(wire.Chunk{Run: 1, Stream: wire.Stdout, Data: []byte(c.out)}))
+	}
+	must(w.Console([]byte(c.console)))
+	if c.exit != nil {
+		exit := *c.exit
+		exit.Stdout = int64(len(c.out))
+		must(w.Event(results.Event{Agent: &wire.ToHost{Exited: &exit}}))
+	}
+	for _, e := range c.after {
+		must(w.Event(e))
+	}
+	if !c.noEnd {
+		must(w.Event(results.Event{Ended: &results.Ended{QEMU: "exit status 0"}}))
+	}
+	must(w.Close())
+	rec, err := results.ReadCell(dir)
+	must(err)
+	got, err := Judge(rec)
+	must(err)
+	return got
+}
+
+// Output that the agent sent and that did not arrive is never judged as if it
+// were all.
+func TestLostOutput(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "cell")
+	w, err := results.CreateCell(dir, results.Planned{Cell: "cell", Programs: []results.Program{free}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := "1..1\nok 1 a\n"
+	w.Event(results.Event{Running: &results.Running{ID: 1}})
+	w.Chunk(wire.Chunk{Run: 1, Stream: wire.Stdout, Data: []byte(out)})
+	w.Event(results.Event{Agent: &wire.ToHost{Exited: &wire.Exited{ID: 1, Stdout: int64(len(out)) + 1}}})
+	w.Event(results.Event{Ended: &results.Ended{}})
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	rec, err := results.ReadCell(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := Judge(rec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Verdict != Infra || !strings.Contains(got.Programs[0].Reason, "not whole") {
+		t.Errorf("got %s (%s), want infra", got.Verdict, got.Programs[0].Reason)
+	}
+}
+
+func TestFactsDiffer(t *testing.T) {
+	p := results.Planned{
+		Kernel:  results.Kernel{Release: "7.3.4"},
+		Machine: results.Machine{CPUs: 2, PCI: []string{"1234:11e8"}},
+		Facts: contract.Facts{
+			Config:     contract.Config{Noiommu: true},
+			UnsafeMode: true, Hugepages: 64,
+		},
+	}
+	same := func() wire.Facts {
+		return wire.Facts{
+			Release: "7.3.4", CPUs: 2, Hugepages: 64,
+			Params: map[string]string{UnsafeModeParam: "Y"},
+			PCI:    []wire.PCI{{BDF: "0000:00:02.0", Vendor: 0x1234, Device: 0x11e8}},
+		}
+	}
+	if diff := FactsDiffer(p, same()); len(diff) > 0 {
+		t.Fatalf("nothing differs, but: %v", diff)
+	}
+	for what, change := range map[string]func(*wire.Facts){
+		"kernel release":  func(f *wire.Facts) { f.Release = "7.2.1" },
+		"CPUs":            func(f *wire.Facts) { f.CPUs = 1 },
+		"IOMMU present":   func(f *wire.Facts) { f.IOMMUs = []string{"dmar0"} },
+		"IOMMU groups":    func(f *wire.Facts) { f.IOMMUGroups = 3 },
+		UnsafeModeParam:   func(f *wire.Facts) { f.Params[UnsafeModeParam] = "N" },
+		"exists":          func(f *wire.Facts) { delete(f.Params, UnsafeModeParam) },
+		"2 MiB hugepages": func(f *wire.Facts) { f.Hugepages = 63 },
+		"taint":           func(f *wire.Facts) { f.Taint = 512 },
+		"PCI functions":   func(f *wire.Facts) { f.PCI = nil },
+		"config.gz":       func(f *wire.Facts) { f.ConfigGz = []byte("rubbish") },
+	} {
+		f := same()
+		change(&f)
+		if diff := strings.Join(FactsDiffer(p, f), "; "); !strings.Contains(diff, what) {
+			t.Errorf("%s: differences are %q", what, diff)
+		}
+	}
+}

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package verdict
+
+import (
+	"bytes"
+	"io"
+	"strconv"
+	"strings"
+
+	"noiommu-farm/guestagent/wire"
+	"noiommu-farm/results/console"
+	"noiommu-farm/results/ktap"
+)
+
+// consoleLog is a classified console, cut into windows by the marker lines
+// that the agent and the suites write into the kernel log. The markers go
+// through the same log as what the kernel says of itself, so the order is the
+// kernel's own and needs no clock.
+type consoleLog struct {
+	outside   []console.Finding // before, between and after programs
+	within    []located         // the others
+	agentDied *console.Finding  // PID 1 is our agent: its death is the farm's
+	stuck     *console.Finding  // the panic that the host's NMI caused, to see where a guest hangs
+}
+
+// located is a finding with the window that it begins in.
+type located struct {
+	console.Finding
+	program uint32
+	test    string // empty between the tests of a program
+}
+
+// window is what runs from one marker line to the next.
+type window struct {
+	first   int // line
+	program uint32
+	test    string
+}
+
+// readConsole classifies a console log and finds the window of each finding.
+func readConsole(log io.Reader) (*consoleLog, error) {
+	windows := []window{{first: 1}}
+	var number int
+	var lines ktap.Lines
+	emit := func(line string, _ int) {
+		number++
+		if w, ok := windows[len(windows)-1].next(line, number); ok {
+			windows = append(windows, w)
+		}
+	}
+	findings, err := console.Classify(io.TeeReader(log, writerFunc(func(p []byte) { lines.Feed(p, emit) })))
+	if err != nil {
+		return nil, err
+	}
+	lines.Flush(emit)
+
+	out := &consoleLog{}
+	at := 0
+	for _, f := range findings {
+		for at+1 < len(windows) && windows[at+1].first <= f.First {
+			at++
+		}
+		w := windows[at]
+		switch {
+		case f.Class == console.InitDied:
+			out.agentDied = &f
+		case f.Class == console.Panic && strings.Contains(f.Title, "NMI"):
+			out.stuck = &f
+		case w.program == 0:
+			out.outside = append(out.outside, f)
+		default:
+			out.within = append(out.within, located{f, w.program, w.test})
+		}
+	}
+	return out, nil
+}
+
+// next is the window that a marker line opens after w.
+func (w window) next(line string, number int) (window, bool) {
+	_, text, ok := strings.Cut(line, wire.Marker+" ")
+	if !ok {
+		return w, false
+	}
+	word, rest, _ := strings.Cut(strings.TrimRight(text, "\r\n "), " ")
+	switch word {
+	case "start":
+		id, _, _ := strings.Cut(rest, " ")
+		n, err := strconv.ParseUint(id, 10, 32)
+		return window{first: number, program: uint32(n)}, err == nil
+	case "test":
+		return window{first: number, program: w.program, test: rest}, true
+	case "done":
+		return window{first: number, program: w.program}, true
+	case "end":
+		return window{first: number}, true
+	}
+	return w, false
+}
+
+// isFatal says whether the kernel cannot go on after a finding.
+func isFatal(f console.Finding) bool {
+	switch f.Class {
+	case console.Panic, console.Oops, console.PageFault, console.GPF, console.Bug,
+		console.StackOverflow, console.HardLockup, console.Reboot:
+		return true
+	}
+	return f.Panicked
+}
+
+// fatal is the first finding after which the kernel cannot go on.
+func (c *consoleLog) fatal() *console.Finding {
+	for _, l := range c.within {
+		if isFatal(l.Finding) {
+			return &l.Finding
+		}
+	}
+	for _, f := range c.outside {
+		if isFatal(f) {
+			return &f
+		}
+	}
+	return nil
+}
+
+// inTest are the findings of one test of a program.
+func (c *consoleLog) inTest(program uint32, name string) []console.Finding {
+	var fs []console.Finding
+	for _, l := range c.within {
+		if l.program == program && l.test == name {
+			fs = append(fs, l.Finding)
+		}
+	}
+	return fs
+}
+
+// inProgram are the findings of a program that belong to none of those tests.
+func (c *consoleLog) inProgram(program uint32, tests []Test) []console.Finding {
+	known := make(map[string]bool)
+	for _, t := range tests {
+		known[t.Name] = true
+	}
+	var fs []console.Finding
+	for _, l := range c.within {
+		if l.program == program && !known[l.test] {
+			fs = append(fs, l.Finding)
+		}
+	}
+	return fs
+}
+
+type writerFunc func([]byte)
+
+func (f writerFunc) Write(p []byte) (int, error) {
+	f(bytes.Clone(p))
+	return len(p), nil
+}
