@@ -198,7 +198,7 @@ var Statements = []Statement{
 		Promise:  "A device that reads from one address of IOMMU_IOAS_NOIOMMU_GET_PA and writes to another copies the one buffer to the other.",
 		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:899"},
 		Requires: also(onNoiommu, Hugepages, Edu),
-		Evidence: []string{"IOMMU_IOAS_MAP", "IOMMU_IOAS_NOIOMMU_GET_PA", "dma.bytes", "dma.interrupts"},
+		Evidence: []string{"IOMMU_IOAS_MAP", "IOMMU_IOAS_NOIOMMU_GET_PA", "dma.bytes"},
 	},
 	{
 		ID: "DM-02", Suite: "dma",

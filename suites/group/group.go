@@ -92,6 +92,11 @@ func extensions(t *lab.T) {
 		// Without the group the container is like new.
 		t.OK(group.UnsetContainer(), "%s: VFIO_GROUP_UNSET_CONTAINER", d.Model)
 		t.Fails(container.SetIOMMU(uapi.VFIO_NOIOMMU_IOMMU), unix.EINVAL, "%s: VFIO_SET_IOMMU(NOIOMMU) without a group", d.Model)
+		for _, e := range []uintptr{uapi.VFIO_TYPE1_IOMMU, uapi.VFIO_TYPE1v2_IOMMU, uapi.VFIO_NOIOMMU_IOMMU} {
+			got, err := container.Extension(e)
+			t.OK(err, "%s: VFIO_CHECK_EXTENSION(%d) without a group", d.Model, e)
+			lab.Equal(t, got, 1, "%s: VFIO_CHECK_EXTENSION(%d) without a group", d.Model, e)
+		}
 		t.Must(group.Close(), "close the group")
 	}
 }

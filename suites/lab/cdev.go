@@ -117,11 +117,6 @@ func (c *Cdev) EnableDMA() {
 	c.t.Must(err, "write the command register")
 }
 
-// MSI enables the device's first MSI with an eventfd of its own.
-func (c *Cdev) MSI() *Interrupt {
-	return c.interrupt(uapi.VFIO_PCI_MSI_IRQ_INDEX)
-}
-
 // ToAttached opens the device, binds it to a new iommufd and attaches it to a
 // new IOAS there: where most tests begin.
 func (t *T) ToAttached(d *Device) (*Cdev, *IOAS) {

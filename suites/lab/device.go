@@ -28,10 +28,6 @@ type Device struct {
 // models are the emulated functions with a name.
 var models = map[string]string{"1234:11e8": "edu", "8086:10c9": "igb"}
 
-// fakeGroup is the name of the IOMMU group that VFIO makes for a device
-// without an IOMMU (drivers/vfio/group.c).
-const fakeGroup = "vfio-noiommu"
-
 var bdfPattern = regexp.MustCompile(`^[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$`)
 
 // FindDevices finds the functions with these BDFs; without any, those bound to
@@ -89,16 +85,11 @@ func findDevice(root, bdf string) (*Device, error) {
 	if d.Model = models[id]; d.Model == "" {
 		d.Model = id
 	}
-	// A group alone proves nothing: VFIO gives a device without an IOMMU a
-	// group of its own, under a name that no IOMMU driver uses.
-	name, err := os.ReadFile(filepath.Join(d.dir, "iommu_group/name"))
-	switch {
-	case err == nil:
-		d.BehindIOMMU = strings.TrimSpace(string(name)) != fakeGroup
-	case errors.Is(err, fs.ErrNotExist):
-		_, err := os.Stat(filepath.Join(d.dir, "iommu_group"))
-		d.BehindIOMMU = err == nil
-	default:
+	// The link is made when an IOMMU driver takes the device. Its group would
+	// prove nothing: VFIO makes one for a device without an IOMMU too.
+	_, err := os.Lstat(filepath.Join(d.dir, "iommu"))
+	d.BehindIOMMU = err == nil
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	return d, nil
