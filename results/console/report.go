@@ -125,7 +125,7 @@ var specials = []struct {
 	{Warning, regexp.MustCompile(`(?m)^WARNING:.* (?:kmalloc_slab|kvmalloc_node\w*|krealloc)\+`), Warning, "WARNING: kmalloc bug in $F"},
 	{Warning, regexp.MustCompile(`(?m)^WARNING:.* __vmalloc_node_range\w*\+`), Warning, "WARNING: zero-size vmalloc in $F"},
 	{Warning, regexp.MustCompile(`(?m)^WARNING:.* proc_register\+`), Warning, "WARNING: proc registration bug in $F"},
-	{Warning, regexp.MustCompile(`(?m)^WARNING:.* kobject_add_internal\+`), Warning, "WARNING: kobject bug in $F"},
+	{Warning, regexp.MustCompile(`(?m)^WARNING:.* lib/kobject\.c`), Warning, "WARNING: kobject bug in $F"},
 	{Warning, regexp.MustCompile(`(?m)^WARNING:.* usercopy_warn\+|^Bad or missing usercopy whitelist`), Warning, "WARNING: bad usercopy in $F"},
 	{Bug, regexp.MustCompile(`(?m)^kernel BUG at lib/list_debug\.c`), ListCorruption, "BUG: corrupted list in $F"},
 	{Bug, regexp.MustCompile(`(?m)^kernel BUG at mm/usercopy\.c`), Bug, "BUG: bad usercopy in $F"},

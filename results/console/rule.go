@@ -105,7 +105,7 @@ var rules = []rule{
 	r("stack guard page", `BUG: (?:\w+ )?stack guard page was hit`, StackOverflow, "BUG: stack guard page was hit in $F", death|operation),
 	r("stack overflow", `(?:BUG: |Kernel |kernel )?(?:kernel )?stack overflow`, StackOverflow, "kernel stack overflow in $F", death|follows|operation),
 	r("Insufficient stack", `Insufficient stack space to handle exception`, StackOverflow, "kernel stack overflow in $F", death|follows|operation),
-	r("memory leak", `BUG: memory leak`, Kmemleak, "memory leak in $F", 0),
+	r("memory leak", `BUG: memory leak`, Kmemleak, "memory leak in $F", announces),
 	r("unreferenced object", `unreferenced object 0x`, Kmemleak, "memory leak in $F", 0),
 	r("suspected memory leaks", `kmemleak: \d+ new suspected memory leaks`, Kmemleak, "memory leak", announces),
 
@@ -131,7 +131,7 @@ var rules = []rule{
 	// "file:1 at func+0x1/0x2, CPU#1: comm/2".
 	r("WARNING: ", `WARNING: (?:CPU: \d+ PID: \d+ )?at `, Warning, "WARNING in $F", 0),
 	r("WARNING: ", `WARNING: (?:\[.*\] )?\S+:\d+ at `, Warning, "WARNING in $F", 0),
-	r("WARNING: ", `WARNING: (kernel stack (?:regs|frame pointer)) at .*  has (?:bad .*)value`, Warning, "WARNING: $1 has bad value", 0),
+	r("WARNING: ", `WARNING: (kernel stack (?:regs|frame pointer)) at .* has bad .*value`, Warning, "WARNING: $1 has bad value", 0),
 
 	r("Time out waiting", `(?:\S+ \S+: |\w+: )?Time out waiting for iommufd object`, IommufdWait, "iommufd: time out waiting for object to become free", oneLine),
 	r("invoked oom-killer", `\S+ invoked oom-killer`, OOM, "OOM killer in $F", stackOnly),
@@ -139,7 +139,8 @@ var rules = []rule{
 
 	// Panics of their own; those that end an oops are its consequence.
 	r("Kernel panic", `Kernel panic - not syncing: Attempted to kill init!`, InitDied, "kernel panic: Attempted to kill init!", death),
-	r("Kernel panic", `Kernel panic - not syncing: (?:stack-protector: Kernel )?(corrupted stack end|stack is corrupted)`, StackOverflow, "kernel panic: $1 in $F", death|operation),
+	r("Kernel panic", `Kernel panic - not syncing: (corrupted stack end)`, StackOverflow, "kernel panic: $1 in $F", death|operation),
+	r("Kernel panic", `Kernel panic - not syncing: (?:stack-protector: Kernel )?(stack is corrupted)`, StackOverflow, "kernel panic: $1 in $F", death),
 	r("Kernel panic", `Kernel panic - not syncing: (.*)`, Panic, "kernel panic: $1", death),
 
 	// Whatever else begins with the words the kernel uses for its own bugs.
