@@ -47,13 +47,22 @@ func (d Device) Capabilities() Capabilities {
 }
 
 // Slots of the root bus. Each model has its own range, so that one more
-// device of one model moves no device of another.
+// device moves no other.
 const (
 	serialSlot = 0x01
-	eduSlot    = 0x02
-	igbSlot    = 0x10
-	perModel   = 8 // devices of one model
+	eduSlot    = 0x02 // and upwards
+	igbSlot    = 0x17 // and downwards: qboot numbers the buses from the last slot
+	perModel   = 8    // devices of one model
 )
+
+// BDF is where a kernel that was booted with a PVH entry finds the n-th device
+// of its model, counted from 0.
+func (d Device) BDF(n int) string {
+	if d == IGB {
+		return fmt.Sprintf("0000:%02x:00.0", n+1)
+	}
+	return fmt.Sprintf("0000:00:%02x.0", eduSlot+n)
+}
 
 // args renders the n-th device of its model, counted from 0.
 func (d Device) args(n int) []string {
@@ -64,7 +73,7 @@ func (d Device) args(n int) []string {
 		return []string{"-device", fmt.Sprintf("edu,id=edu%d,bus=pcie.0,addr=%#x,dma_mask=0xffffffffffffffff", n, eduSlot+n)}
 	case IGB:
 		return []string{
-			"-device", fmt.Sprintf("pcie-root-port,id=port%d,bus=pcie.0,addr=%#x,chassis=%d,slot=%d", n, igbSlot+n, n+1, n+1),
+			"-device", fmt.Sprintf("pcie-root-port,id=port%d,bus=pcie.0,addr=%#x,chassis=%d,slot=%d", n, igbSlot-n, n+1, n+1),
 			"-device", fmt.Sprintf("igb,id=igb%d,bus=port%d,addr=0x0,mac=52:54:00:00:00:%02x,romfile=", n, n, n+1),
 		}
 	}

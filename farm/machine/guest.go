@@ -30,10 +30,11 @@ type Guest struct {
 	// Monitor is QEMU's QMP connection.
 	Monitor *qmp.Client
 
-	argv                     []string
-	process                  *process
-	stderr                   *tail
-	console, control, output conn
+	argv            []string
+	process         *process
+	stderr          *tail
+	console         *os.File
+	control, output conn
 }
 
 // BootOptions are about the host alone; the guest cannot tell them apart.
@@ -70,28 +71,35 @@ func Boot(ctx context.Context, m Machine, options BootOptions) (*Guest, error) {
 
 // start starts QEMU with the arguments that args makes of the descriptors.
 func start(ctx context.Context, qemu string, args func(Wiring) []string, options BootOptions) (_ *Guest, err error) {
-	var ours []net.Conn
+	var ours []io.Closer // closed here only when the guest does not start
 	var theirs []*os.File
 	defer func() {
 		for _, file := range theirs {
 			file.Close()
 		}
 		if err != nil {
-			for _, conn := range ours {
-				conn.Close()
+			for _, one := range ours {
+				one.Close()
 			}
 		}
 	}()
-	for _, name := range []string{"qmp", "console", "control", "output"} {
-		conn, file, err := socketpair(name)
+	var sockets [3]conn // QMP, control, output
+	for i := range sockets {
+		socket, file, err := socketpair()
 		if err != nil {
-			return nil, fmt.Errorf("boot guest: socketpair for %s: %w", name, err)
+			return nil, fmt.Errorf("boot guest: make a socketpair: %w", err)
 		}
-		ours, theirs = append(ours, conn), append(theirs, file)
+		sockets[i] = socket
+		ours, theirs = append(ours, socket), append(theirs, file)
 	}
+	console, file, err := consolePipe()
+	if err != nil {
+		return nil, fmt.Errorf("boot guest: make the console's pipe: %w", err)
+	}
+	ours, theirs = append(ours, console), append(theirs, file)
 
 	// os/exec numbers ExtraFiles from 3.
-	cmd := exec.Command(qemu, args(Wiring{QMP: 3, Console: 4, Control: 5, Output: 6})...)
+	cmd := exec.Command(qemu, args(Wiring{QMP: 3, Control: 4, Output: 5, Console: 6})...)
 	cmd.ExtraFiles = theirs
 	stderr := &tail{to: options.Stderr}
 	cmd.Stderr = stderr
@@ -108,24 +116,23 @@ func start(ctx context.Context, qemu string, args func(Wiring) []string, options
 
 	greetingCtx, cancel := context.WithTimeout(ctx, greetingTimeout)
 	defer cancel()
-	monitor, err := qmp.Open(greetingCtx, ours[0])
+	monitor, err := qmp.Open(greetingCtx, sockets[0])
 	if err != nil {
-		state := "QEMU was still running"
 		select {
 		case <-process.done:
-			state = "QEMU ended: " + cmd.ProcessState.String()
+			return nil, fmt.Errorf("boot guest: %w", &EndedError{State: cmd.ProcessState, Stderr: stderr.String()})
 		case <-time.After(quitTimeout): // the monitor was closed by something else
 		case <-ctx.Done():
 		}
 		err = errors.Join(err, process.kill())
-		return nil, fmt.Errorf("boot guest: %s: %w%s", state, err, said(stderr))
+		return nil, fmt.Errorf("boot guest: QEMU does not answer: %w; stderr: %q", err, stderr)
 	}
 	return &Guest{
 		Monitor: monitor,
 		argv:    cmd.Args,
 		process: process,
 		stderr:  stderr,
-		console: conn{ours[1]}, control: conn{ours[2]}, output: conn{ours[3]},
+		console: console, control: sockets[1], output: sockets[2],
 	}, nil
 }
 
@@ -142,34 +149,60 @@ func (c conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// said is the part of an error text that has QEMU's stderr.
-func said(stderr *tail) string {
-	if text := stderr.String(); text != "" {
-		return "; it said:\n" + text
+// EndedError says that QEMU ended before there was a guest.
+type EndedError struct {
+	State  *os.ProcessState
+	Stderr string // the last 64 KiB of it
+}
+
+func (e *EndedError) Error() string {
+	if e.Stderr == "" {
+		return fmt.Sprintf("QEMU ended (%v) and said nothing", e.State)
 	}
-	return "; it said nothing"
+	return fmt.Sprintf("QEMU ended (%v): %s", e.State, e.Stderr)
 }
 
 // socketpair returns our end and the end for QEMU.
-func socketpair(name string) (net.Conn, *os.File, error) {
+func socketpair() (conn, *os.File, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, nil, err
+		return conn{}, nil, err
 	}
-	mine := os.NewFile(uintptr(fds[0]), name)
-	defer mine.Close()
-	theirs := os.NewFile(uintptr(fds[1]), name)
-	conn, err := net.FileConn(mine)
+	mine, theirs := os.NewFile(uintptr(fds[0]), "guest"), os.NewFile(uintptr(fds[1]), "qemu")
+	defer mine.Close() // net.FileConn makes a copy
+	socket, err := net.FileConn(mine)
 	if err != nil {
 		theirs.Close()
-		return nil, nil, err
+		return conn{}, nil, err
 	}
-	return conn, theirs, nil
+	return conn{socket}, theirs, nil
 }
 
-// Console is the serial port: what the kernel says. The guest waits when it is
-// not read. After the end of QEMU the rest can still be read, and then it ends
-// with io.EOF. So it is with Control and Output.
+// consoleBuffer is the size of the console's pipe, in bytes: what any user may
+// ask for (/proc/sys/fs/pipe-max-size).
+const consoleBuffer = 1 << 20
+
+// consolePipe returns our end and the end for QEMU.
+//
+// It is a pipe because QEMU writes the serial port one byte at a time. A socket
+// charges almost a kilobyte for each of them, so it is full after some hundred
+// characters; the guest's driver waits 10 ms for the port and then drops
+// characters. A pipe puts the bytes side by side.
+func consolePipe() (*os.File, *os.File, error) {
+	mine, theirs, err := os.Pipe()
+	if err != nil {
+		return nil, nil, err
+	}
+	// Not more than a wish: a user with many pipes may be refused, and then
+	// 64 KiB must do.
+	unix.FcntlInt(theirs.Fd(), unix.F_SETPIPE_SZ, consoleBuffer)
+	return mine, theirs, nil
+}
+
+// Console is the serial port: what the kernel says. It must be read all the
+// time; a megabyte is kept, and after that the guest loses characters. After
+// the end of QEMU the rest can still be read, and then it ends with io.EOF. So
+// it is with Control and Output, except that there the guest waits.
 func (g *Guest) Console() io.Reader { return g.console }
 
 // Control is the virtio-serial port that carries the agent's protocol.
@@ -258,10 +291,8 @@ func (g *Guest) Stop(ctx context.Context) error {
 func (g *Guest) Close() error {
 	err := g.Kill()
 	g.Monitor.Disconnect()
-	for _, conn := range []conn{g.console, g.control, g.output} {
-		if closeErr := conn.Close(); !errors.Is(closeErr, net.ErrClosed) {
-			err = errors.Join(err, closeErr)
-		}
+	for _, one := range []io.Closer{g.console, g.control, g.output} {
+		one.Close() // its error changes nothing: the guest is gone
 	}
 	return err
 }

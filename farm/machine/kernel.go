@@ -92,17 +92,15 @@ func containsNote(notes []byte, order binary.ByteOrder, owner string, kind uint3
 		nameLen, descLen := uint64(order.Uint32(notes)), uint64(order.Uint32(notes[4:]))
 		found := order.Uint32(notes[8:])
 		notes = notes[12:]
-		name, rest := nameLen, (nameLen+3)&^3+(descLen+3)&^3
-		if name > uint64(len(notes)) {
+		desc := (nameLen + 3) &^ 3
+		end := desc + descLen
+		if end > uint64(len(notes)) {
 			return false
 		}
-		if found == kind && string(bytes.TrimRight(notes[:name], "\x00")) == owner {
+		if found == kind && string(bytes.TrimRight(notes[:nameLen], "\x00")) == owner {
 			return true
 		}
-		if rest > uint64(len(notes)) {
-			return false
-		}
-		notes = notes[rest:]
+		notes = notes[min((end+3)&^3, uint64(len(notes))):]
 	}
 	return false
 }

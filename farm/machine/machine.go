@@ -129,7 +129,8 @@ func (m Machine) KernelArgs() []string {
 
 // Wiring is what the arguments need to know of the start itself.
 type Wiring struct {
-	QMP, Console, Control, Output int // descriptors of connected sockets in QEMU
+	QMP, Control, Output int // descriptors of connected sockets in QEMU
+	Console              int // descriptor of a pipe's writing end in QEMU
 
 	PVH bool // the kernel is an ELF file with a PVH entry
 }
@@ -154,7 +155,8 @@ func (m Machine) Args(w Wiring) []string {
 		"-m", strconv.Itoa(m.MemoryMiB)+"M",
 		"-chardev", fmt.Sprintf("socket,id=qmp,fd=%d", w.QMP),
 		"-mon", "chardev=qmp,mode=control",
-		"-chardev", fmt.Sprintf("socket,id=console,fd=%d", w.Console),
+		"-add-fd", fmt.Sprintf("fd=%d,set=1", w.Console),
+		"-chardev", "file,id=console,path=/dev/fdset/1,append=on",
 		"-serial", "chardev:console",
 	)
 	args = append(args, m.Topology.args()...)
