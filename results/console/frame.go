@@ -34,7 +34,7 @@ var (
 	linkRegister   = regexp.MustCompile(`^\s*(?:LR is at |lr : |LR \[|LR:|ra : |ra    : |RA: |ra: |PR is at |RPC: |I7: |RP\(|r14/r)`)
 
 	// Where a stack begins.
-	stackStart = regexp.MustCompile(`(?i)^\s*(?:\S+ )?(?:call trace|call backtrace|backtrace|stack traceback|stack backtrace|stack trace|trace)\s*:|^task:|^\S.* running task |^NMI backtrace for`)
+	stackStart = regexp.MustCompile(`(?i)^\s*(?:\S+ )?(?:call trace|call backtrace|backtrace|stack traceback|stack backtrace|stack trace|trace)\s*:|^\.\.\. which became .*irq-safe at:|state was registered at:|^task:|^\S.* running task |^NMI backtrace for`)
 )
 
 // frames reads the functions that a line names by address, innermost first.

@@ -22,15 +22,15 @@ func guilty(r *report) string {
 			all = all[1:]
 		}
 	}
-	if r.rule.class == Lockdep && len(all) > 0 && generic(all[0].function) {
-		// The chain of other lock users comes before the stack that matters.
-		if last := stackOf(all, r.stack); len(last) > 0 {
-			all = last
-		}
+	if r.rule.class == Lockdep {
+		all = ofLocks(r, all)
 	}
 	for _, f := range all {
 		if generic(f.function) || (r.rule.flags&asleep != 0 && sleeping.MatchString(f.function)) {
 			continue
+		}
+		if f.function == "synchronize_rcu_expedited" {
+			return "synchronize_rcu" // which of the two is a setting
 		}
 		return f.function
 	}
@@ -41,6 +41,22 @@ func guilty(r *report) string {
 		}
 	}
 	return ""
+}
+
+// ofLocks puts the frames of a lockdep report into the order in which they
+// matter: where the locks were taken, then the stack at the end. The chain of
+// other users of the locks stands between them.
+func ofLocks(r *report, all []frame) []frame {
+	if r.became > 0 {
+		return stackOf(all, r.became)
+	}
+	last := stackOf(all, r.stack)
+	for i, f := range all {
+		if f.stack > 0 {
+			return append(all[:i:i], last...)
+		}
+	}
+	return all
 }
 
 // stackOf is the frames of one stack.
@@ -120,6 +136,9 @@ func operationOf(stack []frame, whole bool) string {
 	for i, f := range stack {
 		// A softirq or an interrupt stalls, not what it interrupted.
 		if i > 0 && !whole && (interrupted.MatchString(f.function) || softirq.MatchString(f.function)) {
+			if helpersOnly(stack[:i]) {
+				continue
+			}
 			stack = stack[:i]
 			break
 		}
@@ -151,6 +170,15 @@ func operationOf(stack []frame, whole bool) string {
 	return fallback
 }
 
+func helpersOnly(stack []frame) bool {
+	for _, f := range stack {
+		if !generic(f.function) && !interrupted.MatchString(f.function) && !softirq.MatchString(f.function) {
+			return false
+		}
+	}
+	return true
+}
+
 var syscallPrefix = regexp.MustCompile(`^(?:__(?:x64|ia32|x32|arm64|riscv|s390x?|powerpc|se|do)_(?:compat_)?sys_|(?:compat_)?SyS_|C_SYSC_|SYSC_)`)
 
 // systemCall is sys_NAME if a function is the entry of a system call.
@@ -175,7 +203,7 @@ var (
 		`x64_sys_call`, `ia32_sys_call`, `prepare_exit_to_usermode`, `exit_to_user\w*`, `do_notify_resume`, `work_pending`, `task_work_run`, `____fput`, `__fput\w*`, `fput\w*`, `filp_close`, `delayed_fput`, `close_files`, `put_files_struct`, `exit_files`,
 		`do_exit`, `do_group_exit`, `get_signal`, `do_signal`, `arch_do_signal\w*`, `do_acct_process`, `acct_process`, `acct_collect`,
 		`vfs_\w+`, `__vfs_\w+`, `__kernel_(?:read|write)`, `kernel_(?:read|write)`, `ksys_\w+`, `do_vfs_ioctl`, `(?:compat_)?do_(?:readv|writev|iter|loop|pread|pwrite|preadv|pwritev|readv_writev)\w*`, `new_sync_\w+`, `call_(?:read|write)_iter`, `do_splice\w*`, `splice_\w+`, `iter_file_splice_write`, `do_sendfile`,
-		`__sys_\w+`, `___sys_\w+`, `____sys_\w+`, `sock_(?:sendmsg|recvmsg|write_iter|read_iter|close|ioctl|do_ioctl)\w*`, `__sock_(?:sendmsg|release)\w*`, `sock_common_\w+`, `do_sock_\w+`, `sock_release`, `compat_ptr_ioctl`, `(?:do_)?compat_(?:readv|writev|read|write|ioctl)\w*`, `compat_blkdev_ioctl`, `blkdev_ioctl`, `tun_rx_batched`,
+		`__sys_\w+`, `___sys_\w+`, `____sys_\w+`, `sock_(?:sendmsg|recvmsg|write_iter|read_iter|close|ioctl|do_ioctl)\w*`, `__sock_(?:sendmsg|release)\w*`, `sock_common_\w+`, `do_sock_\w+`, `sock_release`, `compat_ptr_ioctl`, `(?:do_)?compat_(?:readv|writev|read|write|ioctl)\w*`, `\w+_compat_ioctl`, `compat_blkdev_ioctl`, `blkdev_ioctl`, `tun_rx_batched`,
 		`kthread\w*`, `worker_thread`, `process_one_work`, `process_scheduled_works`, `rescuer_thread`, `smpboot_thread_fn`, `kernel_thread\w*`,
 		`call_timer_fn`, `_?_?run_timers?\w*`, `expire_timers`, `__hrtimer_run_queues`, `__run_hrtimer`, `hrtimer_\w+`, `tasklet_\w+`, `rcu_(?:do_batch|core\w*|process_callbacks)`, `__rcu_process_callbacks`,
 		`__netif_receive_skb\w*`, `netif_receive_skb\w*`, `process_backlog`, `net_rx_action`, `net_tx_action`, `napi_\w+`, `__napi_\w+`, `gro_\w+`, `dev_gro_receive`, `tun_(?:get_user|chr_write_iter|build_skb)`,
@@ -196,7 +224,7 @@ var (
 	grace       = set(`rcu_gp_kthread`, `rcu_gp_fqs_loop`)
 
 	// What a task that waits is always in.
-	sleeping = set(`__switch_to\w*`, `context_switch`, `io_schedule\w*`, `wait_\w+`, `__wait_\w+`, `do_wait_\w+`, `___wait_\w+`, `__down\w*`, `down\w*`, `rwsem_\w+`, `__rwsem_\w+`, `__rt_mutex_\w+`, `rt_mutex_\w+`, `ldsem_\w+`, `percpu_(?:down|rwsem)\w*`, `__percpu_\w+`, `bit_wait\w*`, `out_of_line_wait\w*`, `folio_wait_\w+`, `__folio_lock\w*`, `__lock_page\w*`, `lock_page\w*`, `do_read_cache_\w+`, `filemap_\w+`, `(?:__)?flush_work\w*`, `flush_workqueue\w*`, `__flush_workqueue`, `drain_workqueue`, `(?:__)?cancel_\w*work\w*`, `kthread_(?:stop|park|flush_work\w*)`, `jbd2_log_wait_commit`, `synchronize_(?:rcu_expedited|sched)`, `_synchronize_rcu_expedited`, `__synchronize_\w+`, `exp_funnel_lock`, `__wait_rcu_gp`, `wait_rcu_gp`, `do_down\w*`, `_?_?filemap_fdatawait\w*`, `usb_start_wait_urb`, `tty_ldisc_lock\w*`, `rcu_barrier\w*`, `__bit_lock\w*`, `futex_wait\w*`, `__rela_dyn_\w*`, `msleep\w*`, `usleep\w*`)
+	sleeping = set(`console_lock`, `__switch_to\w*`, `context_switch`, `io_schedule\w*`, `wait_\w+`, `__wait_\w+`, `do_wait_\w+`, `___wait_\w+`, `__down\w*`, `down\w*`, `rwsem_\w+`, `__rwsem_\w+`, `__rt_mutex_\w+`, `rt_mutex_\w+`, `ldsem_\w+`, `percpu_(?:down|rwsem)\w*`, `__percpu_\w+`, `bit_wait\w*`, `out_of_line_wait\w*`, `folio_wait_\w+`, `__folio_lock\w*`, `__lock_page\w*`, `lock_page\w*`, `do_read_cache_\w+`, `filemap_\w+`, `(?:__)?flush_work\w*`, `flush_workqueue\w*`, `__flush_workqueue`, `drain_workqueue`, `(?:__)?cancel_\w*work\w*`, `kthread_(?:stop|park|flush_work\w*)`, `jbd2_log_wait_commit`, `__synchronize_\w+`, `exp_funnel_lock`, `__wait_rcu_gp`, `wait_rcu_gp`, `do_down\w*`, `_?_?filemap_fdatawait\w*`, `usb_start_wait_urb`, `tty_ldisc_lock\w*`, `rcu_barrier\w*`, `__bit_lock\w*`, `futex_wait\w*`, `__rela_dyn_\w*`, `msleep\w*`, `usleep\w*`)
 )
 
 // generic says whether a function is found in many bugs and guilty of none.
@@ -231,7 +259,7 @@ var generics = []*regexp.Regexp{
 	// Allocation and freeing.
 	set(`kfree\w*`, `__kfree\w*`, `(?:__)?do_kmalloc\w*`, `_?_?kmalloc\w*`, `___?kmalloc\w*`, `kzalloc\w*`, `kcalloc\w*`, `krealloc\w*`, `__krealloc`, `__do_krealloc`, `_?_?kmem_cache_\w+`, `___?slab_\w+`, `__slab_\w+`, `_?slab_\w+`, `new_slab\w*`, `allocate_slab`, `deactivate_slab_\w+`, `do_slab_free`, `kv?malloc\w*`, `kv?m?alloc_array\w*`, `__kvmalloc\w*`, `kvfree\w*`, `kvzalloc\w*`, `_?_?v(?:m|z)alloc\w*`, `vfree\w*`, `__vunmap`, `__vfree\w*`, `__vmalloc\w*`, `vmalloc\w*`, `warn_alloc\w*`, `free_large_kmalloc`, `large_kmalloc\w*`, `kmem_\w*alloc\w*`, `(?:__)?alloc_pages\w*`, `__alloc_(?:pages|percpu|frozen|size|large)\w*`, `_?_?get_free_pages?\w*`, `get_zeroed_page\w*`, `(?:__)?free_pages?\w*`, `__free_\w*page\w*`, `alloc_page\w*`, `(?:__)?folio_(?:alloc|unlock|put)\w*`, `unlock_page`, `___free_pages\w*`, `(?:v?mem)dup_user\w*`, `kmemdup\w*`, `kstrdup\w*`, `kvmemdup\w*`, `kasprintf`, `kvasprintf\w*`, `kmem_cache\w*`, `mempool_\w+`, `sock_(?:kmalloc|kzalloc)`, `skb_(?:p(?:ush|ull|ut)|clone|copy)`, `__skb_(?:pull|put|push)`, `pskb_\w+`, `slob_\w+`, `quarantine_\w+`, `qlist_\w+`, `__virt_to_phys`, `__phys_addr\w*`, `virt_to_\w+`, `radix_tree_(?:lookup|delete|next)\w*`, `pcpu_mem_zalloc`, `devm_\w+`, `devres_\w+`, `release_nodes`, `kcalloc_node\w*`, `kmalloc_\w+`, `debug_dma_\w+`, `filemap_alloc_folio\w*`, `_?_?page_pool_alloc\w*`),
 	// Locks and waiting.
-	set(`_?_?_?raw_\w*(?:spin|read|write)_\w*lock\w*`, `(?:_?_?_?)?(?:spin|read|write)_(?:try)?(?:un)?lock\w*`, `do_raw_\w+`, `native_queued_\w+`, `queued_\w+`, `pv_\w+`, `__pv_\w+`, `console_(?:try)?lock`, `reacquire_held_locks`, `reiserfs_write_lock`, `_?_?call_rcu\w*`, `_?_?switch_to\w*`, `_?_?task_rq_lock`, `context_switch`, `call_rwsem_\w+`, `spin_(?:dump|bug)`, `rwlock_bug`, `rspin_bug`, `lock_(?:acquire|release|downgrade|is_held|acquired|contended|set_class|pin_lock|unpin_lock|repin_lock)\w*`, `__lock_\w+`, `register_lock_class`, `look_up_lock_class`, `hlock_class`, `mark_lock\w*`, `mark_\w*held_locks`, `check_\w*(?:lock|prev|chain|noncircular|deadlock|wait_context|usage|irq_usage|path|flags)\w*`, `validate_chain`, `lockdep_\w+`, `__lockdep\w*`, `trace_hardirqs_\w+`, `mutex_\w+`, `__mutex_\w+`, `ww_mutex_\w+`, `rt_mutex_\w+`, `__rt_mutex\w*`, `rt_spin_\w+`, `rt_(?:read|write)_\w+`, `task_blocks_on_rt_mutex`, `osq_\w+`, `up(?:_read|_write)?`, `up_\w+`, `down(?:_read|_write)?`, `down_\w+`, `__(?:up|down)_\w+`, `rwsem_\w+`, `ldsem_\w+`, `__ldsem_\w+`, `percpu_(?:up|down)_\w+`, `srcu_\w*lock\w*`, `__srcu_read\w*`, `rcu_(?:read_lock|lock_\w+|read_unlock|preempt_\w+|note_\w+|is_watching)\w*`, `lock_sock\w*`, `lock_timer_base`, `__local_bh_\w+`, `local_bh_\w+`, `_local_bh_\w+`, `preempt_(?:schedule|count)\w*`, `_?_?schedule\w*`, `schedule_\w+`, `_?_?cond_resched\w*`, `wait_for_\w+`, `__wait_for_\w+`, `do_wait_for_\w+`, `finish_wait`, `prepare_to_wait\w*`, `add_wait_queue\w*`, `_?_?wake_up_?(?:common\w*|locked\w*|sync\w*|all|one|bit|key\w*|interruptible)?`, `__wake_up\w*`, `complete(?:_all)?`, `swake_up\w*`, `kick_process`, `synchronize_(?:rcu_expedited|sched|srcu\w*)`, `__synchronize_\w+`, `cleanup_srcu_struct`, `kill_fasync`, `plist_\w+`),
+	set(`_?_?_?raw_\w*(?:spin|read|write)_\w*lock\w*`, `(?:_?_?_?)?(?:spin|read|write)_(?:try)?(?:un)?lock\w*`, `do_raw_\w+`, `native_queued_\w+`, `queued_\w+`, `pv_\w+`, `__pv_\w+`, `reacquire_held_locks`, `reiserfs_write_lock`, `_?_?call_rcu\w*`, `_?_?switch_to\w*`, `_?_?task_rq_lock`, `context_switch`, `call_rwsem_\w+`, `__down\w*`, `spin_(?:dump|bug)`, `rwlock_bug`, `rspin_bug`, `lock_(?:acquire|release|downgrade|is_held|acquired|contended|set_class|pin_lock|unpin_lock|repin_lock)\w*`, `__lock_\w+`, `register_lock_class`, `look_up_lock_class`, `hlock_class`, `mark_lock\w*`, `mark_\w*held_locks`, `check_\w*(?:lock|prev|chain|noncircular|deadlock|wait_context|usage|irq_usage|path|flags)\w*`, `validate_chain`, `lockdep_\w+`, `__lockdep\w*`, `trace_hardirqs_\w+`, `mutex_\w+`, `__mutex_\w+`, `ww_mutex_\w+`, `rt_mutex_\w+`, `__rt_mutex\w*`, `rt_spin_\w+`, `rt_(?:read|write)_\w+`, `task_blocks_on_rt_mutex`, `osq_\w+`, `up(?:_read|_write)?`, `up_\w+`, `down(?:_read|_write)?`, `down_\w+`, `__(?:up|down)_\w+`, `rwsem_\w+`, `ldsem_\w+`, `__ldsem_\w+`, `percpu_(?:up|down)_\w+`, `srcu_\w*lock\w*`, `__srcu_read\w*`, `rcu_(?:read_lock|lock_\w+|read_unlock|preempt_\w+|note_\w+|is_watching)\w*`, `lock_sock\w*`, `lock_timer_base`, `__local_bh_\w+`, `local_bh_\w+`, `_local_bh_\w+`, `preempt_(?:schedule|count)\w*`, `_?_?schedule\w*`, `schedule_\w+`, `_?_?cond_resched\w*`, `wait_for_\w+`, `__wait_for_\w+`, `do_wait_for_\w+`, `finish_wait`, `prepare_to_wait\w*`, `add_wait_queue\w*`, `_?_?wake_up_?(?:common\w*|locked\w*|sync\w*|all|one|bit|key\w*|interruptible)?`, `__wake_up\w*`, `complete(?:_all)?`, `swake_up\w*`, `kick_process`, `synchronize_srcu\w*`, `__synchronize_\w+`, `cleanup_srcu_struct`, `kill_fasync`, `plist_\w+`),
 	// Timers and work.
 	set(`_?_?(?:del|mod|add)_timer\w*`, `try_to_del_timer\w*`, `timer_delete\w*`, `_?_?timer_delete\w*`, `timer_shutdown\w*`, `detach_\w+`, `enqueue_timer_\w+`, `__queue_(?:delayed_)?work`, `queue_(?:delayed_)?work\w*`, `insert_work`, `_?_?try_to_del_timer\w*`, `_?_?init_timer\w*`, `mod_delayed_work\w*`, `_?_?flush_(?:work|workqueue|delayed_work)\w*`, `___?flush_work\w*`, `start_flush_work`, `(?:__)?cancel_\w*work\w*`, `drain_workqueue`, `destroy_workqueue`, `alloc_workqueue\w*`, `try_to_grab_pending`, `work_\w+`, `kthread_(?:stop|park|unpark)\w*`, `process_one_work`, `process_scheduled_works`, `worker_thread`, `kthread`, `ret_from_\w+`, `call_timer_fn`, `expire_timers`, `__run_timers?\w*`, `__flush_workqueue`),
 	// The driver model and other life-cycle helpers: whoever called them.

@@ -18,6 +18,7 @@ type report struct {
 	frames  []frame
 	stack   int    // number of stacks begun
 	access  string // "Read", "Write"
+	became  int    // the stack of "... which became HARDIRQ-irq-safe at:"
 	idle    int    // lines since the last one that is surely part of it
 	pending []string
 	ended   bool // its end mark was seen
@@ -54,6 +55,9 @@ func (r *report) add(number int, text string) {
 	}
 	if stackStart.MatchString(text) {
 		r.stack++
+		if r.became == 0 && strings.Contains(text, "which became ") {
+			r.became = r.stack
+		}
 	}
 	if m := lastFunction.FindStringSubmatch(text); m != nil && r.rule.class == AtomicSleep {
 		r.frames = append(r.frames, frame{function: m[1]})

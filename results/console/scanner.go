@@ -185,7 +185,7 @@ func (r *report) read(number int, rec record) {
 	if r.ended {
 		return
 	}
-	if part.MatchString(rec.text) || symbol.MatchString(rec.text) {
+	if part.MatchString(rec.text) || stackStart.MatchString(rec.text) || symbol.MatchString(rec.text) {
 		r.idle = 0
 		for _, text := range r.pending {
 			if len(r.finding.Lines) < MaxLines {
