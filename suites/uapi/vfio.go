@@ -6,7 +6,6 @@ package uapi
 // bytes (argsz), which the caller sets.
 
 var (
-	VFIO_GET_API_VERSION          = Ioctl{"VFIO_GET_API_VERSION", 0x3b64}
 	VFIO_CHECK_EXTENSION          = Ioctl{"VFIO_CHECK_EXTENSION", 0x3b65}
 	VFIO_SET_IOMMU                = Ioctl{"VFIO_SET_IOMMU", 0x3b66}
 	VFIO_GROUP_GET_STATUS         = Ioctl{"VFIO_GROUP_GET_STATUS", 0x3b67}
@@ -24,7 +23,6 @@ var (
 	VFIO_DEVICE_DETACH_IOMMUFD_PT = Ioctl{"VFIO_DEVICE_DETACH_IOMMUFD_PT", 0x3b78}
 	VFIO_IOMMU_GET_INFO           = Ioctl{"VFIO_IOMMU_GET_INFO", 0x3b70}
 	VFIO_IOMMU_MAP_DMA            = Ioctl{"VFIO_IOMMU_MAP_DMA", 0x3b71}
-	VFIO_IOMMU_UNMAP_DMA          = Ioctl{"VFIO_IOMMU_UNMAP_DMA", 0x3b72}
 )
 
 const (
@@ -40,17 +38,12 @@ const (
 	VFIO_DEVICE_FLAGS_RESET = 1 << 0
 	VFIO_DEVICE_FLAGS_PCI   = 1 << 1
 
-	VFIO_REGION_INFO_FLAG_READ  = 1 << 0
-	VFIO_REGION_INFO_FLAG_WRITE = 1 << 1
-	VFIO_REGION_INFO_FLAG_MMAP  = 1 << 2
-
 	VFIO_IRQ_SET_DATA_NONE      = 1 << 0
 	VFIO_IRQ_SET_DATA_EVENTFD   = 1 << 2
 	VFIO_IRQ_SET_ACTION_UNMASK  = 1 << 4
 	VFIO_IRQ_SET_ACTION_TRIGGER = 1 << 5
 
-	VFIO_DEVICE_BIND_FLAG_TOKEN = 1 << 0
-	VFIO_DEVICE_ATTACH_PASID    = 1 << 0
+	VFIO_DEVICE_ATTACH_PASID = 1 << 0
 
 	// From enum vfio_pci_regions and vfio_pci_irqs.
 	VFIO_PCI_BAR0_REGION_INDEX   = 0
@@ -98,14 +91,13 @@ type IRQInfo struct {
 	Count uint32
 }
 
-// IRQSetEventfd is struct vfio_irq_set with one eventfd as its data.
-type IRQSetEventfd struct {
+// IRQSet is struct vfio_irq_set without its data.
+type IRQSet struct {
 	Argsz uint32
 	Flags uint32
 	Index uint32
 	Start uint32
 	Count uint32
-	Fd    int32
 }
 
 // DeviceBindIOMMUFD is struct vfio_device_bind_iommufd.
