@@ -11,13 +11,13 @@ import (
 // innermost one that is not there for every bug of the kind. For a stall it is
 // the operation that does not end, since where it was seen is chance.
 func guilty(r *report) string {
-	if r.rule.flags&operation != 0 {
+	if r.rule.traits&operation != 0 {
 		if f := stalled(r.frames, r.rule.class == StackOverflow); f != "" {
 			return f
 		}
 	}
 	all := r.frames
-	if r.rule.flags&stackOnly != 0 {
+	if r.rule.traits&stackOnly != 0 {
 		for len(all) > 0 && all[0].stack == 0 && !all[0].pc {
 			all = all[1:]
 		}
@@ -26,7 +26,7 @@ func guilty(r *report) string {
 		all = ofLocks(r, all)
 	}
 	for _, f := range all {
-		if generic(f.function) || (r.rule.flags&asleep != 0 && sleeping.MatchString(f.function)) {
+		if generic(f.function) || (r.rule.traits&asleep != 0 && sleeping.MatchString(f.function)) {
 			continue
 		}
 		if f.function == "synchronize_rcu_expedited" {

@@ -18,26 +18,26 @@ type rule struct {
 	// or nothing.
 	title string
 
-	flags flag
+	traits trait
 }
 
-type flag int
+type trait int
 
 const (
-	kernelOnly flag = 1 << iota // words that user space uses too: only with a time stamp
-	death                       // the task or the kernel dies of it
-	follows                     // goes on with an oops that is being read
-	oneLine                     // no stack follows
-	stackOnly                   // the function in the first line says nothing
-	operation                   // a stall: the operation counts, not the spot
-	asleep                      // the task sleeps: skip how
-	announces                   // the finding it announces comes on a later line
-	preface                     // the WARNING or BUG line comes on a later or an earlier line
-	needsStack                  // only a finding if a stack follows
+	kernelOnly trait = 1 << iota // words that user space uses too: only with a time stamp
+	death                        // the task or the kernel dies of it
+	follows                      // goes on with an oops that is being read
+	oneLine                      // no stack follows
+	stackOnly                    // the function in the first line says nothing
+	operation                    // a stall: the operation counts, not the spot
+	asleep                       // the task sleeps: skip how
+	announces                    // the finding it announces comes on a later line
+	preface                      // the WARNING or BUG line comes on a later or an earlier line
+	needsStack                   // only a finding if a stack follows
 )
 
-func r(word, pattern string, class Class, title string, flags flag) rule {
-	return rule{word, regexp.MustCompile(`^(?:` + pattern + `)`), class, title, flags}
+func r(word, pattern string, class Class, title string, traits trait) rule {
+	return rule{word, regexp.MustCompile(`^(?:` + pattern + `)`), class, title, traits}
 }
 
 // fn is a function with its offset, as %pS prints it, or its bare address.
@@ -124,7 +124,7 @@ var rules = []rule{
 	r("nternal error", `Internal error: `, Oops, "Internal error in $F", death|follows),
 	r("Unhandled fault", `Unhandled (?:fault|prefetch abort):`, Oops, "Unhandled fault in $F", death),
 	r("[#", `((?:Reserved|Break) instruction|Unhandled kernel unaligned access|Data bus error|Instruction bus error).*\[#\d+\]`, Oops, "$1 in $F", death),
-	r("Oops", `(?:\S+: )?Oops(?: -|:| \[|\[)`, Oops, "Oops in $F", death|follows),
+	r("Oops", `(?:\S+\(\d+\): )?Oops\b.*\[#\d+\]|Oops: [0-9a-f]{8}$|\S+\(\d+\): Oops \d`, Oops, "Oops in $F", death|follows),
 
 	// WARN() and BUG(): kernel/panic.c __warn(), lib/bug.c. The three ages of
 	// the line: "at file:1 func()", "CPU: 1 PID: 2 at file:1 func+0x1/0x2",
@@ -160,7 +160,7 @@ func match(rec record) (*rule, []string) {
 		if !strings.Contains(rec.text, rule.word) {
 			continue
 		}
-		if rule.flags&kernelOnly != 0 && !rec.stamped {
+		if rule.traits&kernelOnly != 0 && !rec.stamped {
 			continue
 		}
 		if groups := rule.match.FindStringSubmatch(text); groups != nil {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"noiommu-farm/guestagent/wire"
 	"noiommu-farm/results/ktap"
 )
 
@@ -19,6 +20,7 @@ const (
 
 	maxOpen       = 32  // reports that are read at the same time
 	maxFrames     = 400 // stack frames of one report
+	maxPreamble   = 12  // lines from a ruler or "cut here" to the line that says what it is
 	maxIdle       = 60  // lines without anything of a report that end it
 	windowOfDeath = 400 // lines after an oops in which a panic is its consequence
 )
@@ -52,15 +54,8 @@ type Scanner struct {
 	stripper stripper
 	number   int // of the last line
 	open     []*report
-	cut      *preamble
+	rulers   map[string]int // by context, the line number of the last ruler
 	found    int
-}
-
-// preamble is the ruler or "cut here" line that some reports begin with.
-type preamble struct {
-	number  int
-	context string
-	text    string
 }
 
 // Line reads the next line, without its line feed, and returns the findings
@@ -76,6 +71,9 @@ func (s *Scanner) Line(line string) []Finding {
 
 	current := s.reading(rec.context)
 	rule, groups := match(rec)
+	if foreign(rec) {
+		rule = nil
+	}
 	if rule != nil && current != nil && current.includes(rule, rec.text) {
 		if strings.HasPrefix(rec.text, "Kernel panic") {
 			current.finding.Panicked = true
@@ -84,7 +82,7 @@ func (s *Scanner) Line(line string) []Finding {
 	}
 	if rule != nil {
 		if current != nil {
-			if current.rule.flags&announces != 0 && rule.class == current.rule.class {
+			if current.rule.traits&announces != 0 && rule.class == current.rule.class {
 				s.open = slices.DeleteFunc(s.open, func(o *report) bool { return o == current })
 			} else {
 				done = append(done, s.end(current)...)
@@ -95,21 +93,24 @@ func (s *Scanner) Line(line string) []Finding {
 		}
 		current = &report{rule: rule, groups: groups, context: rec.context,
 			finding: Finding{CPU: -1, PID: -1, First: s.number}}
-		if s.cut != nil && s.cut.context == rec.context && s.number-s.cut.number < 12 {
-			current.finding.First = s.cut.number
+		if at, ok := s.rulers[rec.context]; ok && s.number-at < maxPreamble {
+			current.finding.First = at
 		}
 		s.open = append(s.open, current)
 		current.add(s.number, rec.text)
-		if rule.flags&oneLine != 0 {
+		if rule.traits&oneLine != 0 {
 			done = append(done, s.end(current)...)
 		}
 		return s.limit(done)
 	}
-	if current != nil {
+	if current != nil && !foreign(rec) {
 		current.read(s.number, rec)
 	}
 	if strings.HasPrefix(rec.text, "------------[ cut here ]") || strings.HasPrefix(rec.text, "=======") {
-		s.cut = &preamble{number: s.number, context: rec.context, text: rec.text}
+		if s.rulers == nil || len(s.rulers) == maxOpen {
+			s.rulers = map[string]int{}
+		}
+		s.rulers[rec.context] = s.number
 	}
 	for _, r := range slices.Clone(s.open) {
 		r.idle++
@@ -141,7 +142,7 @@ func (s *Scanner) reading(context string) *report {
 
 func (s *Scanner) end(r *report) []Finding {
 	s.open = slices.DeleteFunc(s.open, func(o *report) bool { return o == r })
-	if r.rule.flags&needsStack != 0 && len(r.frames) == 0 {
+	if r.rule.traits&needsStack != 0 && !r.hasStack() {
 		return nil
 	}
 	return []Finding{r.finish()}
@@ -155,8 +156,34 @@ func (s *Scanner) limit(found []Finding) []Finding {
 	return found
 }
 
+// foreign says whether a line is a test program's or the farm's own.
+func foreign(rec record) bool {
+	if strings.HasPrefix(rec.text, wire.Marker) {
+		return true
+	}
+	if rec.stamped {
+		return false
+	}
+	for _, prefix := range []string{"#", "ok ", "not ok ", "1..", "KTAP ", "TAP "} {
+		if strings.HasPrefix(rec.text, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// hasStack says whether the report shows where the kernel was.
+func (r *report) hasStack() bool {
+	for _, f := range r.frames {
+		if f.stack > 0 || f.pc {
+			return true
+		}
+	}
+	return false
+}
+
 // dying says whether a panic that comes next is a consequence of the report.
-func (r *report) dying() bool { return r.rule.flags&death != 0 }
+func (r *report) dying() bool { return r.rule.traits&death != 0 }
 
 // includes says whether another first line is part of the report, or a
 // consequence of it, instead of a new finding.
@@ -167,15 +194,15 @@ func (r *report) includes(next *rule, text string) bool {
 	if strings.HasPrefix(text, "Kernel panic") {
 		return r.dying() || strings.Contains(text, "panic_on_warn") || r.rule.class == AtomicSleep || r.rule.class == SoftLockup || r.rule.class == HungTask || r.rule.class == RCUStall || r.rule.class == HardLockup
 	}
-	if next.flags&follows != 0 && r.dying() {
+	if next.traits&follows != 0 && r.dying() {
 		return true
 	}
 	early := len(r.finding.Lines) < 8
 	switch {
-	case r.rule.flags&preface != 0:
-		return early && (next.class == Bug || next.class == Warning) || next.flags&follows != 0
+	case r.rule.traits&preface != 0:
+		return early && (next.class == Bug || next.class == Warning) || next.traits&follows != 0
 	case r.rule.class == Warning:
-		return early && next.flags&preface != 0
+		return early && next.traits&preface != 0
 	}
 	return false
 }
