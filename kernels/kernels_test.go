@@ -619,7 +619,7 @@ func TestLoadConfiguration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"base.config", "console.config", "guest.config", "pci.config", "iommu.config", "vfio.config", "vfio-noiommu.config", "lkdtm.config"}
+	want := []string{"base.config", "sysctl.config", "sysctl-old.config", "console.config", "guest.config", "pci.config", "iommu.config", "vfio.config", "vfio-noiommu.config", "lkdtm.config"}
 	if d := cmp.Diff(want, c.Fragments()); d != "" {
 		t.Error(d)
 	}

@@ -30,7 +30,7 @@ type neighbour struct {
 const maxChanged = 500
 
 // defaultSteps is what kbuild prints for the configuration noiommu on 7.3.4.
-const defaultSteps = 1725
+const defaultSteps = 1724
 
 // neighbour finds the nearest build: of the same source with the fewest other
 // options, else of the source with the fewest other files. Builds with another

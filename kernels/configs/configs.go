@@ -19,7 +19,7 @@ var files embed.FS
 // add to one.
 var configurations = map[string][]string{
 	// Profile K-ALL: every interface of VFIO, with and without an IOMMU.
-	"noiommu": {"base", "console", "guest", "pci", "iommu", "vfio", "vfio-noiommu"},
+	"noiommu": {"base", "sysctl", "sysctl-old", "console", "guest", "pci", "iommu", "vfio", "vfio-noiommu"},
 }
 
 // Fragments is the list of fragments that a name stands for: those of a
