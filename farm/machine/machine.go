@@ -109,16 +109,19 @@ func usage(key string, value any, format string, args ...any) error {
 // KernelArgs is the kernel command line, one argument an element.
 func (m Machine) KernelArgs() []string {
 	args := []string{
-		"console=ttyS0",
+		// The same port twice: from the kernel's first steps, without which
+		// an early panic says nothing at all, and then through its driver.
+		// Before loglevel, so that the log begins with the kernel's version
+		// and this command line.
+		"earlycon=uart8250,io,0x3f8", "console=ttyS0",
 		// Warnings and above are shown from the first line on; everything
 		// else costs time on an emulated serial port.
 		"loglevel=5",
-		"printk.devkmsg=on",  // /dev/kmsg is not rate limited: the agent's markers arrive
-		"panic=-1",           // restart at once, which ends QEMU (-no-reboot)
-		"reboot=t",           // by triple fault, which needs no device
-		"no_timer_check",     // the timer check fails on a busy host
-		"tsc=reliable",       // and so does the clock source watchdog
-		"random.trust_cpu=1", // no waiting for entropy
+		"printk.devkmsg=on", // /dev/kmsg is not rate limited: the agent's markers arrive
+		"panic=-1",          // restart at once, which ends QEMU (-no-reboot)
+		"reboot=t",          // by triple fault, which needs no device
+		"no_timer_check",    // the timer check fails on a busy host
+		"tsc=reliable",      // and so does the clock source watchdog
 	}
 	if m.Hugepages1G > 0 {
 		args = append(args, "hugepagesz=1G", "hugepages="+strconv.Itoa(m.Hugepages1G))
@@ -138,7 +141,10 @@ type Wiring struct {
 // Args is the whole argument list of QEMU, without its own name. It depends on
 // nothing but m and w. The machine must be valid.
 func (m Machine) Args(w Wiring) []string {
-	options := "q35,sata=off,usb=off,smbus=off,vmport=off,hpet=off,graphics=off"
+	// The HPET stays: on a busy host the kernel cannot measure the TSC's rate
+	// with the PIT, and without another reference it falls back to a clock
+	// that counts timer interrupts.
+	options := "q35,sata=off,usb=off,smbus=off,vmport=off,graphics=off"
 	if m.Accel == KVM && m.Topology == Intel {
 		options += ",kernel-irqchip=split" // or QEMU refuses intremap=on
 	}
