@@ -23,7 +23,7 @@ type controlPort interface {
 // at a time beside the loop that reads the control port, so that the agent
 // always answers a ping.
 type agent struct {
-	machine  machine
+	guest    guest
 	port     controlPort
 	control  *wire.Conn
 	programs *programs
@@ -37,9 +37,9 @@ type agent struct {
 	coreLimit int64
 }
 
-func newAgent(m machine, control controlPort, p *programs) *agent {
+func newAgent(g guest, control controlPort, p *programs) *agent {
 	return &agent{
-		machine:  m,
+		guest:    g,
 		port:     control,
 		control:  wire.NewConn(control),
 		programs: p,
@@ -84,7 +84,7 @@ func (a *agent) serve() error {
 
 // handshake says hello and hears the host's.
 func (a *agent) handshake() error {
-	hello, err := a.machine.hello()
+	hello, err := a.guest.hello()
 	if err != nil {
 		return fmt.Errorf("say hello: %w", err)
 	}
@@ -128,7 +128,7 @@ func (a *agent) obey(m wire.ToGuest) error {
 		return a.begin("prepare", 0, func(<-chan struct{}) (wire.ToHost, error) { return a.prepare(m.Prepare) })
 	case m.Bind != nil:
 		return a.begin("bind", 0, func(<-chan struct{}) (wire.ToHost, error) {
-			bound := a.machine.bind(m.Bind.BDFs)
+			bound := a.guest.bind(m.Bind.BDFs)
 			return wire.ToHost{Bound: &bound}, nil
 		})
 	case m.Run != nil:
@@ -190,16 +190,16 @@ func (a *agent) prepare(p *wire.Prepare) (wire.ToHost, error) {
 	if p.Hugepages < 0 || p.Hugepages1G < 0 || p.CoreLimit < 0 {
 		return wire.ToHost{}, fmt.Errorf("a number below zero: %+v", *p)
 	}
-	if err := a.machine.reserveHugepages(p.Hugepages); err != nil {
+	if err := a.guest.reserveHugepages(p.Hugepages); err != nil {
 		return wire.ToHost{}, fmt.Errorf("reserve %d hugepages: %w", p.Hugepages, err)
 	}
-	if err := a.machine.keepCores(a.programs.cores, p.CoreLimit); err != nil {
+	if err := a.guest.keepCores(a.programs.cores, p.CoreLimit); err != nil {
 		return wire.ToHost{}, fmt.Errorf("keep core files: %w", err)
 	}
 	a.mu.Lock()
 	a.coreLimit = p.CoreLimit
 	a.mu.Unlock()
-	facts, err := a.machine.facts(p.Params)
+	facts, err := a.guest.facts(p.Params)
 	if err != nil {
 		return wire.ToHost{}, fmt.Errorf("read facts: %w", err)
 	}

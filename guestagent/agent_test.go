@@ -16,12 +16,12 @@ import (
 
 // session is the host's side of an agent that runs in this process.
 type session struct {
-	t       *testing.T
-	port    net.Conn // control
-	conn    *wire.Conn
-	output  net.Conn
-	served  chan error // what serve returned
-	machine machine
+	t      *testing.T
+	port   net.Conn // control
+	conn   *wire.Conn
+	output net.Conn
+	served chan error // what serve returned
+	guest  guest
 }
 
 // newSession starts an agent; the handshake is the test's.
@@ -31,7 +31,7 @@ func newSession(t *testing.T) *session {
 	m := newGuest(t)
 	p := newPrograms(t, outputGuest, io.Discard)
 	a := newAgent(m, controlGuest, p)
-	s := &session{t: t, port: control, conn: wire.NewConn(control), output: output, served: make(chan error, 1), machine: m}
+	s := &session{t: t, port: control, conn: wire.NewConn(control), output: output, served: make(chan error, 1), guest: m}
 	go func() {
 		err := a.serve()
 		if err != nil {
@@ -256,7 +256,7 @@ func TestRubbishFromHost(t *testing.T) {
 			s := newSession(t)
 			test.do(s)
 			s.end(test.says)
-			if _, _, err := clear(0, stuckAfter); err != nil {
+			if _, _, err := sweep(0, stuckAfter); err != nil {
 				t.Error(err)
 			}
 		})

@@ -18,7 +18,7 @@ import (
 // keepCores makes the kernel leave core files of up to limit bytes in dir, a
 // file system of their own, so that many of them cannot fill the guest's
 // memory. A kernel without core dumps leaves none, which is a fact.
-func (m machine) keepCores(dir string, limit int64) error {
+func (g guest) keepCores(dir string, limit int64) error {
 	rlimit := unix.Rlimit{Cur: uint64(limit), Max: uint64(limit)}
 	if err := unix.Setrlimit(unix.RLIMIT_CORE, &rlimit); err != nil {
 		return fmt.Errorf("limit core files to %d bytes: %w", limit, err)
@@ -35,7 +35,7 @@ func (m machine) keepCores(dir string, limit int64) error {
 	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, data); err != nil {
 		return fmt.Errorf("mount tmpfs on %s: %w", dir, err)
 	}
-	err := writeText(m.path("proc/sys/kernel/core_pattern"), coreFile(dir, "%p"))
+	err := writeText(g.path("proc/sys/kernel/core_pattern"), coreFile(dir, "%p"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

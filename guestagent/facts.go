@@ -14,22 +14,22 @@ import (
 	"noiommu-farm/guestagent/wire"
 )
 
-// machine is the guest's proc and sysfs below root.
-type machine struct {
+// guest is the guest's proc and sysfs below root.
+type guest struct {
 	root string
 }
 
-func (m machine) path(elem ...string) string {
-	return filepath.Join(append([]string{m.root}, elem...)...)
+func (g guest) path(elem ...string) string {
+	return filepath.Join(append([]string{g.root}, elem...)...)
 }
 
 // hello is what the agent introduces itself with.
-func (m machine) hello() (*wire.AgentHello, error) {
-	release, err := readText(m.path("proc/sys/kernel/osrelease"))
+func (g guest) hello() (*wire.AgentHello, error) {
+	release, err := readText(g.path("proc/sys/kernel/osrelease"))
 	if err != nil {
 		return nil, err
 	}
-	boot, err := readText(m.path("proc/sys/kernel/random/boot_id"))
+	boot, err := readText(g.path("proc/sys/kernel/random/boot_id"))
 	if err != nil {
 		return nil, err
 	}
@@ -46,14 +46,14 @@ const (
 	hugepage1G = 1048576
 )
 
-func (m machine) hugepageFile(kib int, name string) string {
-	return m.path("sys/kernel/mm/hugepages", "hugepages-"+strconv.Itoa(kib)+"kB", name)
+func (g guest) hugepageFile(kib int, name string) string {
+	return g.path("sys/kernel/mm/hugepages", "hugepages-"+strconv.Itoa(kib)+"kB", name)
 }
 
 // freeHugepages is the number of free pages of a size; a kernel without that
 // size has none.
-func (m machine) freeHugepages(kib int) (int, error) {
-	n, err := readNumber(m.hugepageFile(kib, "free_hugepages"))
+func (g guest) freeHugepages(kib int) (int, error) {
+	n, err := readNumber(g.hugepageFile(kib, "free_hugepages"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
 	}
@@ -62,8 +62,8 @@ func (m machine) freeHugepages(kib int) (int, error) {
 
 // reserveHugepages asks for n pages of 2 MiB in all. That there are fewer
 // afterwards is a fact for the host, not an error; so is a kernel without any.
-func (m machine) reserveHugepages(n int) error {
-	file := m.hugepageFile(hugepage2M, "nr_hugepages")
+func (g guest) reserveHugepages(n int) error {
+	file := g.hugepageFile(hugepage2M, "nr_hugepages")
 	have, err := readNumber(file)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && int(have) >= n {
 		return nil
@@ -75,10 +75,10 @@ func (m machine) reserveHugepages(n int) error {
 }
 
 // facts reads everything that the host compares with what it knows.
-func (m machine) facts(params []string) (*wire.Facts, error) {
-	f := &wire.Facts{Taint: m.taint(), Params: map[string]string{}}
+func (g guest) facts(params []string) (*wire.Facts, error) {
+	f := &wire.Facts{Taint: g.taint(), Params: map[string]string{}}
 	text := func(into *string, name string) error {
-		s, err := readText(m.path(name))
+		s, err := readText(g.path(name))
 		*into = strings.TrimSpace(s)
 		return err
 	}
@@ -90,29 +90,29 @@ func (m machine) facts(params []string) (*wire.Facts, error) {
 	err := errors.Join(
 		text(&f.Release, "proc/sys/kernel/osrelease"),
 		text(&f.Cmdline, "proc/cmdline"),
-		number(&f.CPUs, m.cpus),
-		number(&f.Hugepages, func() (int, error) { return m.freeHugepages(hugepage2M) }),
-		number(&f.Hugepages1G, func() (int, error) { return m.freeHugepages(hugepage1G) }),
+		number(&f.CPUs, g.cpus),
+		number(&f.Hugepages, func() (int, error) { return g.freeHugepages(hugepage2M) }),
+		number(&f.Hugepages1G, func() (int, error) { return g.freeHugepages(hugepage1G) }),
 	)
 	if err != nil {
 		return nil, err
 	}
-	if f.MemTotalKiB, err = m.memTotal(); err != nil {
+	if f.MemTotalKiB, err = g.memTotal(); err != nil {
 		return nil, err
 	}
-	groups, err := names(m.path("sys/kernel/iommu_groups"))
+	groups, err := names(g.path("sys/kernel/iommu_groups"))
 	if err != nil {
 		return nil, err
 	}
 	f.IOMMUGroups = len(groups)
-	if f.IOMMUs, err = names(m.path("sys/class/iommu")); err != nil {
+	if f.IOMMUs, err = names(g.path("sys/class/iommu")); err != nil {
 		return nil, err
 	}
-	if f.PCI, err = m.pciAll(); err != nil {
+	if f.PCI, err = g.pciAll(); err != nil {
 		return nil, err
 	}
 	for _, p := range params {
-		value, ok, err := m.param(p)
+		value, ok, err := g.param(p)
 		if err != nil {
 			return nil, err
 		}
@@ -120,7 +120,7 @@ func (m machine) facts(params []string) (*wire.Facts, error) {
 			f.Params[p] = value
 		}
 	}
-	if config, err := readText(m.path("proc/config.gz")); err == nil {
+	if config, err := readText(g.path("proc/config.gz")); err == nil {
 		f.ConfigGz = []byte(config)
 	}
 	return f, nil
@@ -140,12 +140,12 @@ func names(dir string) ([]string, error) {
 }
 
 // param reads a module parameter named "module/parameter".
-func (m machine) param(name string) (value string, ok bool, err error) {
+func (g guest) param(name string) (value string, ok bool, err error) {
 	module, param, found := strings.Cut(name, "/")
 	if !found || !fs.ValidPath(name) || strings.Contains(param, "/") {
 		return "", false, fmt.Errorf("parameter %q: not of the form module/parameter", name)
 	}
-	value, err = readText(m.path("sys/module", module, "parameters", param))
+	value, err = readText(g.path("sys/module", module, "parameters", param))
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", false, nil
 	}
@@ -156,8 +156,8 @@ func (m machine) param(name string) (value string, ok bool, err error) {
 }
 
 // cpus counts the online CPUs from a list such as "0-3,5".
-func (m machine) cpus() (int, error) {
-	list, err := readText(m.path("sys/devices/system/cpu/online"))
+func (g guest) cpus() (int, error) {
+	list, err := readText(g.path("sys/devices/system/cpu/online"))
 	if err != nil {
 		return 0, err
 	}
@@ -178,8 +178,8 @@ func (m machine) cpus() (int, error) {
 }
 
 // memTotal is MemTotal of /proc/meminfo, in KiB.
-func (m machine) memTotal() (int64, error) {
-	text, err := readText(m.path("proc/meminfo"))
+func (g guest) memTotal() (int64, error) {
+	text, err := readText(g.path("proc/meminfo"))
 	if err != nil {
 		return 0, err
 	}
@@ -192,8 +192,8 @@ func (m machine) memTotal() (int64, error) {
 }
 
 // taint is the kernel's taint mask now, or -1 when it cannot be read.
-func (m machine) taint() int64 {
-	n, err := readNumber(m.path("proc/sys/kernel/tainted"))
+func (g guest) taint() int64 {
+	n, err := readNumber(g.path("proc/sys/kernel/tainted"))
 	if err != nil {
 		return -1
 	}

@@ -10,9 +10,9 @@ import (
 
 // newGuest lays out proc and sysfs of a small guest: two functions of which
 // the second is bound to a network driver, and one IOMMU group.
-func newGuest(t *testing.T) machine {
+func newGuest(t *testing.T) guest {
 	t.Helper()
-	m := machine{root: t.TempDir()}
+	m := guest{root: t.TempDir()}
 	for name, text := range map[string]string{
 		"proc/sys/kernel/osrelease":      "7.3.4\n",
 		"proc/sys/kernel/random/boot_id": "c1bed998-1f7d-4d67-8f59-75eaa95b2528\n",
@@ -62,9 +62,9 @@ func newGuest(t *testing.T) machine {
 }
 
 // text reads a file of the guest.
-func (m machine) text(t *testing.T, name string) string {
+func (g guest) text(t *testing.T, name string) string {
 	t.Helper()
-	s, err := readText(m.path(name))
+	s, err := readText(g.path(name))
 	if err != nil {
 		t.Fatal(err)
 	}

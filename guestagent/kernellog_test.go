@@ -9,7 +9,7 @@ import (
 )
 
 func TestKernelLog(t *testing.T) {
-	m := machine{root: t.TempDir()}
+	m := guest{root: t.TempDir()}
 	for _, name := range []string{"proc/sys/kernel/printk", "proc/sys/kernel/printk_devkmsg", "dev/kmsg"} {
 		if err := os.MkdirAll(m.path(name, ".."), 0o755); err != nil {
 			t.Fatal(err)

@@ -70,14 +70,14 @@ func converse(log *kernelLog) error {
 	if err != nil {
 		return err
 	}
-	m := machine{root: "/"}
-	a := newAgent(m, control, &programs{
+	g := guest{root: "/"}
+	a := newAgent(g, control, &programs{
 		nursery: newNursery(),
 		output:  &outputPort{w: output},
 		log:     log,
 		tmp:     "/tmp",
 		cores:   "/run/cores",
-		taint:   m.taint,
+		taint:   g.taint,
 		stuck:   stuckAfter,
 	})
 	err = a.serve()

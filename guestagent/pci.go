@@ -22,13 +22,13 @@ const vfioPCI = "vfio-pci"
 // more than four digits.
 var bdfForm = regexp.MustCompile(`^[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$`)
 
-func (m machine) pciPath(elem ...string) string {
-	return m.path(append([]string{"sys/bus/pci"}, elem...)...)
+func (g guest) pciPath(elem ...string) string {
+	return g.path(append([]string{"sys/bus/pci"}, elem...)...)
 }
 
 // pciAll lists every PCI function by BDF.
-func (m machine) pciAll() ([]wire.PCI, error) {
-	entries, err := os.ReadDir(m.pciPath("devices"))
+func (g guest) pciAll() ([]wire.PCI, error) {
+	entries, err := os.ReadDir(g.pciPath("devices"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil // a kernel without PCI
 	}
@@ -37,7 +37,7 @@ func (m machine) pciAll() ([]wire.PCI, error) {
 	}
 	var all []wire.PCI
 	for _, e := range entries {
-		p, err := m.pci(e.Name())
+		p, err := g.pci(e.Name())
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // unplugged between the two looks
 		}
@@ -50,8 +50,8 @@ func (m machine) pciAll() ([]wire.PCI, error) {
 }
 
 // pci describes one function as it is now.
-func (m machine) pci(bdf string) (wire.PCI, error) {
-	dir := m.pciPath("devices", bdf)
+func (g guest) pci(bdf string) (wire.PCI, error) {
+	dir := g.pciPath("devices", bdf)
 	vendor, err := readNumber(filepath.Join(dir, "vendor"))
 	if err != nil {
 		return wire.PCI{}, fmt.Errorf("read vendor of %s: %w", bdf, err)
@@ -79,25 +79,25 @@ func linkName(name string) string {
 }
 
 // bind binds each function to vfio-pci and says what became of it.
-func (m machine) bind(bdfs []string) wire.Bound {
+func (g guest) bind(bdfs []string) wire.Bound {
 	b := wire.Bound{PCI: []wire.PCI{}, Failed: map[string]string{}}
 	for _, bdf := range bdfs {
-		if err := m.bindOne(bdf); err != nil {
+		if err := g.bindOne(bdf); err != nil {
 			b.Failed[bdf] = errnoText(err)
 		}
-		if p, err := m.pci(bdf); bdfForm.MatchString(bdf) && err == nil {
+		if p, err := g.pci(bdf); bdfForm.MatchString(bdf) && err == nil {
 			b.PCI = append(b.PCI, p)
 		}
 	}
-	b.Taint = m.taint()
+	b.Taint = g.taint()
 	return b
 }
 
-func (m machine) bindOne(bdf string) error {
+func (g guest) bindOne(bdf string) error {
 	if !bdfForm.MatchString(bdf) {
 		return fmt.Errorf("%q is not a PCI address", bdf)
 	}
-	dir := m.pciPath("devices", bdf)
+	dir := g.pciPath("devices", bdf)
 	if _, err := os.Stat(dir); err != nil {
 		return fmt.Errorf("find %s: %w", bdf, unix.ENODEV)
 	}
@@ -113,7 +113,7 @@ func (m machine) bindOne(bdf string) error {
 			return fmt.Errorf("unbind from %s: %w", driver, err)
 		}
 	}
-	if err := writeText(m.pciPath("drivers", vfioPCI, "bind"), bdf); err != nil {
+	if err := writeText(g.pciPath("drivers", vfioPCI, "bind"), bdf); err != nil {
 		return fmt.Errorf("bind to %s: %w", vfioPCI, err)
 	}
 	return nil

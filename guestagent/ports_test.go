@@ -15,7 +15,7 @@ import (
 )
 
 // addPort lays out a port in sysfs, with a FIFO as its device.
-func addPort(t *testing.T, m machine, dev, name string) string {
+func addPort(t *testing.T, m guest, dev, name string) string {
 	t.Helper()
 	class, device := m.path("sys/class/virtio-ports", dev), m.path("dev", dev)
 	for _, dir := range []string{class, filepath.Dir(device)} {
@@ -33,7 +33,7 @@ func addPort(t *testing.T, m machine, dev, name string) string {
 }
 
 func TestOpenPort(t *testing.T) {
-	m := machine{root: t.TempDir()}
+	m := guest{root: t.TempDir()}
 	if _, err := openPort(m.root, wire.ControlPort, 0); err == nil {
 		t.Error("opened a port where there is no such class")
 	}

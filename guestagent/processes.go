@@ -134,29 +134,43 @@ func readProcess(pid int) (p process, alive bool, err error) {
 	return process{pid: pid, parent: parent, start: fields[19]}, state != "Z" && state != "X", err
 }
 
-// clear kills everything below this process and waits until it is gone, at
+// sweep kills everything below this process and waits until it is gone, at
 // most within. It counts what it had to kill beside the program itself, and
 // what is still there in the end.
-func clear(program int, within time.Duration) (killed, stuck int, err error) {
+func sweep(program int, within time.Duration) (killed, stuck int, err error) {
 	deadline := time.Now().Add(within)
 	type key struct {
 		pid   int
 		start string
 	}
 	seen := make(map[key]bool)
-	for pause := backoff(time.Millisecond); ; pause.wait() {
+	for pause := backoff(time.Millisecond); ; {
 		left, err := descendants()
 		if err != nil {
-			return len(seen), 0, fmt.Errorf("list processes: %w", err)
-		}
-		for _, p := range left {
-			if p.pid != program {
-				seen[key{p.pid, p.start}] = true
-			}
-			_ = unix.Kill(p.pid, unix.SIGKILL) // it may be gone by now
+			return killed, 0, fmt.Errorf("list processes: %w", err)
 		}
 		if len(left) == 0 || time.Now().After(deadline) {
-			return len(seen), len(left), nil
+			return killed, len(left), nil
 		}
+		// All are stopped before the first is killed, or those that fork
+		// faster than they are listed would never end. The errors are of
+		// processes that are gone by now.
+		fresh := false
+		for _, p := range left {
+			if k := (key{p.pid, p.start}); !seen[k] {
+				seen[k], fresh = true, true
+				_ = unix.Kill(p.pid, unix.SIGSTOP)
+				if p.pid != program {
+					killed++
+				}
+			}
+		}
+		if fresh {
+			continue
+		}
+		for _, p := range left {
+			_ = unix.Kill(p.pid, unix.SIGKILL)
+		}
+		pause.wait()
 	}
 }

@@ -87,7 +87,7 @@ func (p *programs) run(r *wire.Run, coreLimit int64, kill <-chan struct{}, start
 			x.Code = status.ExitStatus()
 		}
 	}
-	x.Leftovers, x.Stuck, err = clear(pid, p.stuck)
+	x.Leftovers, x.Stuck, err = sweep(pid, p.stuck)
 	if err != nil {
 		return nil, err
 	}

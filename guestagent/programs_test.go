@@ -277,7 +277,7 @@ func TestReadProcess(t *testing.T) {
 	if err != nil || !alive || p.pid != pid || p.parent != os.Getpid() {
 		t.Errorf("%+v, alive %v, %v; want a child of %d", p, alive, err, os.Getpid())
 	}
-	if killed, stuck, err := clear(0, stuckAfter); killed != 1 || stuck != 0 || err != nil {
+	if killed, stuck, err := sweep(0, stuckAfter); killed != 1 || stuck != 0 || err != nil {
 		t.Errorf("killed %d, stuck %d, %v", killed, stuck, err)
 	}
 	if status := <-ended; status.Signal() != unix.SIGKILL {

@@ -159,12 +159,12 @@ func buildShell(ctx context.Context, root string) ([]byte, error) {
 	for _, command := range shellCommands {
 		paths = append(paths, uroot+"/cmds/core/"+command)
 	}
-	tree := filepath.Join(gen, "tree")
+	generated := filepath.Join(gen, "tree")
 	err = bb.BuildBusybox(ulog.Null, &bb.Opts{
 		Env: golang.Default(golang.DisableCGO(), golang.WithGOOS("linux"), golang.WithGOARCH("amd64"),
 			golang.WithGO111MODULE("on"), golang.WithBuildTag(shellTag), golang.WithWorkingDir(root)),
 		LookupEnv:    &findpkg.Env{},
-		GenSrcDir:    tree,
+		GenSrcDir:    generated,
 		CommandPaths: paths,
 		GenerateOnly: true,
 	})
@@ -174,13 +174,13 @@ func buildShell(ctx context.Context, root string) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	main := filepath.Join(tree, "src/bb.u-root.com/bb")
+	main := filepath.Join(generated, "src/bb.u-root.com/bb")
 	if err := os.WriteFile(filepath.Join(main, "sh.go"), []byte(shellAlias), 0o644); err != nil {
 		return nil, err
 	}
 	binary := filepath.Join(gen, "bb")
 	args := append([]string{"build", "-tags", shellTag, "-o", binary}, buildFlags...)
-	if err := goCommand(ctx, main, []string{"GO111MODULE=off", "GOFLAGS=", "GOPATH=" + tree}, args...); err != nil {
+	if err := goCommand(ctx, main, []string{"GO111MODULE=off", "GOFLAGS=", "GOPATH=" + generated}, args...); err != nil {
 		return nil, err
 	}
 	return os.ReadFile(binary)

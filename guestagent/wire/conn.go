@@ -128,14 +128,14 @@ func (c *Conn) Recv(m Message) error {
 func decode(body []byte, m Message) error {
 	// The version is looked at first and leniently: the Hello of another
 	// version may have fields that this one does not know.
-	var any struct {
+	var first struct {
 		Hello *struct {
 			Version *int `json:"version"`
 		} `json:"hello"`
 	}
-	if json.Unmarshal(body, &any) == nil && any.Hello != nil && any.Hello.Version != nil && *any.Hello.Version != Version {
+	if json.Unmarshal(body, &first) == nil && first.Hello != nil && first.Hello.Version != nil && *first.Hello.Version != Version {
 		_ = json.Unmarshal(body, m) // what can be shown of it
-		return fmt.Errorf("version %d, not %d: %w", *any.Hello.Version, Version, ErrVersion)
+		return fmt.Errorf("version %d, not %d: %w", *first.Hello.Version, Version, ErrVersion)
 	}
 
 	d := json.NewDecoder(bytes.NewReader(body))
