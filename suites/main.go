@@ -18,6 +18,7 @@ import (
 	"strings"
 
 	"noiommu-farm/suites/cdev"
+	"noiommu-farm/suites/coexistence"
 	"noiommu-farm/suites/contract"
 	"noiommu-farm/suites/dma"
 	"noiommu-farm/suites/getpa"
@@ -101,7 +102,7 @@ bound to vfio-pci, and when there are none on every edu and igb.
 // tests are the tests of every suite.
 var tests = slices.Concat(
 	nodes.Tests, group.Tests, cdev.Tests, ioas.Tests, getpa.Tests, dma.Tests,
-	permission.Tests, present.Tests, taint.Tests,
+	permission.Tests, coexistence.Tests, present.Tests, taint.Tests,
 )
 
 var phaseNames = map[contract.Phase]string{

@@ -17,8 +17,10 @@ import (
 var Tests = []lab.Test{
 	{ID: "CD-01", Run: nothingBeforeBind},
 	{ID: "CD-02", Run: badBind},
+	{ID: "CD-03", Run: failedBind},
 	{ID: "CD-04", Run: deviceID},
 	{ID: "CD-05", Run: boundOnce},
+	{ID: "CD-13", Run: iommufdClosedFirst},
 }
 
 // CD-01: before the bind everything is EINVAL; after it the same calls work.

@@ -99,7 +99,7 @@ func TestEvidenceIsPossible(t *testing.T) {
 		needs("IOMMU_IOAS_NOIOMMU_GET_PA", NoIOMMU)
 		needs("IOMMU_IOAS_NOIOMMU_GET_PA", Hugepages)
 		needs("IOMMU_IOAS_NOIOMMU_GET_PA", NoiommuCdev)
-		needs("VFIO_DEVICE_BIND_IOMMUFD", Cdev)
+		needs("VFIO_DEVICE_BIND_IOMMUFD", NoiommuCdev)
 		needs("VFIO_GROUP_SET_CONTAINER", Group)
 		needs("VFIO_SET_IOMMU", NativeContainer)
 	}

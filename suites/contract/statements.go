@@ -46,6 +46,20 @@ var Statements = []Statement{
 		Evidence: []string{"sysfs.reads", "stat"},
 	},
 	{
+		ID: "ND-10", Suite: "nodes",
+		Promise:  "The unsafe mode counts when a device is bound: a bound one keeps its nodes and works with the mode off, another cannot be bound until it is on again.",
+		Source:   []string{"drivers/vfio/vfio_main.c:324-340", "drivers/vfio/group.c:643-660"},
+		Requires: also(onNoiommu, Group, Cdev, TwoDevices),
+		Evidence: []string{"pci.bind", "pci.bind:EINVAL", "VFIO_DEVICE_BIND_IOMMUFD", "stat:ENOENT"},
+	},
+	{
+		ID: "ND-11", Suite: "nodes",
+		Promise:  "After unbind no node, sysfs entry or IOMMU group of the device is left, and binding gives the same names again.",
+		Source:   []string{"drivers/vfio/group.c:697-741"},
+		Requires: also(onNoiommu, Group, Cdev),
+		Evidence: []string{"pci.bind", "pci.unbind", "stat", "stat:ENOENT"},
+	},
+	{
 		ID: "ND-13", Suite: "nodes",
 		Promise:  "Two devices without an IOMMU get two groups, never a shared one, and two cdevs.",
 		Source:   []string{"drivers/vfio/group.c:588-606"},
@@ -62,11 +76,32 @@ var Statements = []Statement{
 		Evidence: []string{"VFIO_GROUP_GET_STATUS", "VFIO_GROUP_SET_CONTAINER", "VFIO_GROUP_UNSET_CONTAINER"},
 	},
 	{
+		ID: "GR-02", Suite: "group",
+		Promise:  "A group that is open cannot be opened again: EBUSY.",
+		Source:   []string{"drivers/vfio/group.c:438-444"},
+		Requires: []Requirement{Group, Noiommu, UnsafeMode, NoIOMMU},
+		Evidence: []string{"open", "open:EBUSY", "VFIO_GROUP_GET_STATUS"},
+	},
+	{
+		ID: "GR-03", Suite: "group",
+		Promise:  "VFIO_GROUP_GET_DEVICE_FD without a container is EINVAL, and with a name that is no device of the group ENODEV.",
+		Source:   []string{"drivers/vfio/group.c:31-57", "drivers/vfio/group.c:168-178"},
+		Requires: []Requirement{Group, NativeContainer, Noiommu, UnsafeMode, NoIOMMU},
+		Evidence: []string{"VFIO_GROUP_GET_DEVICE_FD:EINVAL", "VFIO_GROUP_GET_DEVICE_FD:ENODEV", "VFIO_GROUP_GET_DEVICE_FD"},
+	},
+	{
 		ID: "GR-05", Suite: "group",
 		Promise:  "A native container with a no-IOMMU group offers NOIOMMU and none of TYPE1, TYPE1v2, UNMAP_ALL.",
 		Source:   []string{"drivers/vfio/container.c:46-53", "drivers/vfio/container.c:76-86", "drivers/vfio/container.c:209-212"},
 		Requires: []Requirement{Group, NativeContainer, Noiommu, UnsafeMode, NoIOMMU},
 		Evidence: []string{"VFIO_CHECK_EXTENSION", "VFIO_GROUP_SET_CONTAINER"},
+	},
+	{
+		ID: "GR-06", Suite: "group",
+		Promise:  "VFIO_SET_IOMMU(NOIOMMU) needs a group and works once; a no-IOMMU container takes no other IOMMU.",
+		Source:   []string{"drivers/vfio/container.c:260-325"},
+		Requires: []Requirement{Group, NativeContainer, Noiommu, UnsafeMode, NoIOMMU},
+		Evidence: []string{"VFIO_SET_IOMMU", "VFIO_SET_IOMMU:EINVAL", "VFIO_SET_IOMMU:ENODEV"},
 	},
 	{
 		ID: "GR-08", Suite: "group",
@@ -101,6 +136,13 @@ var Statements = []Statement{
 		},
 	},
 	{
+		ID: "CD-03", Suite: "cdev",
+		Promise:  "A failed bind has no effect: the group can be opened, a good bind works, and the device can be unbound without a warning.",
+		Source:   []string{"drivers/vfio/device_cdev.c:170-179", "drivers/vfio/group.c:505-515"},
+		Requires: also(onNoiommu, Group, Cdev),
+		Evidence: []string{"VFIO_DEVICE_BIND_IOMMUFD:EBADFD", "VFIO_DEVICE_BIND_IOMMUFD", "open:EBUSY", "pci.unbind"},
+	},
+	{
 		ID: "CD-04", Suite: "cdev",
 		Promise:  "VFIO_DEVICE_BIND_IOMMUFD returns the id of the new device object, 1 in a fresh iommufd.",
 		Source:   []string{"drivers/iommu/iommufd/device.c:310-357", "drivers/vfio/device_cdev.c:156-160"},
@@ -113,6 +155,13 @@ var Statements = []Statement{
 		Source:   []string{"drivers/vfio/device_cdev.c:127-131", "drivers/vfio/vfio_main.c:604-612"},
 		Requires: []Requirement{Cdev, NoiommuCdev, UnsafeMode},
 		Evidence: []string{"open", "VFIO_DEVICE_BIND_IOMMUFD", "VFIO_DEVICE_BIND_IOMMUFD:EINVAL"},
+	},
+	{
+		ID: "CD-13", Suite: "cdev",
+		Promise:  "A bound device keeps its iommufd: with the iommufd closed first it still answers and can be detached, and closing it frees everything.",
+		Source:   []string{"drivers/iommu/iommufd/device.c:330-336"},
+		Requires: []Requirement{Cdev, NoiommuCdev, UnsafeMode},
+		Evidence: []string{"VFIO_DEVICE_GET_INFO", "VFIO_DEVICE_DETACH_IOMMUFD_PT", "IOMMU_IOAS_MAP"},
 	},
 
 	// Suite ioas: address spaces and attachment.
@@ -131,11 +180,74 @@ var Statements = []Statement{
 		Evidence: []string{"VFIO_DEVICE_ATTACH_IOMMUFD_PT", "VFIO_DEVICE_DETACH_IOMMUFD_PT", "IOMMU_DESTROY:EBUSY", "IOMMU_DESTROY:ENOENT", "IOMMU_DESTROY"},
 	},
 	{
+		ID: "IA-03", Suite: "ioas",
+		Promise:  "Attaching to an unknown id is ENOENT, to a device EINVAL, with an unknown flag or a short argsz EINVAL; none of them attaches.",
+		Source:   []string{"drivers/iommu/iommufd/device.c:1017-1060", "drivers/vfio/device_cdev.c:203-232"},
+		Requires: []Requirement{Cdev, NoiommuCdev, UnsafeMode},
+		Evidence: []string{"VFIO_DEVICE_ATTACH_IOMMUFD_PT:ENOENT", "VFIO_DEVICE_ATTACH_IOMMUFD_PT:EINVAL", "VFIO_DEVICE_ATTACH_IOMMUFD_PT", "IOMMU_DESTROY"},
+	},
+	{
+		ID: "IA-04", Suite: "ioas",
+		Promise:  "Detaching succeeds whether the device is attached or not.",
+		Source:   []string{"drivers/vfio/iommufd.c:177-187"},
+		Requires: []Requirement{Cdev, NoiommuCdev, UnsafeMode},
+		Evidence: []string{"VFIO_DEVICE_DETACH_IOMMUFD_PT", "VFIO_DEVICE_ATTACH_IOMMUFD_PT"},
+	},
+	{
+		ID: "IA-05", Suite: "ioas",
+		Promise:  "Attaching an attached device to another IOAS replaces: a new HWPT, the old one gone, addresses on the new IOAS and none on the old; to the same IOAS it changes nothing.",
+		Source:   []string{"drivers/iommu/iommufd/device.c:857-921"},
+		Requires: also(onNoiommu, Hugepages),
+		Evidence: []string{"VFIO_DEVICE_ATTACH_IOMMUFD_PT", "IOMMU_DESTROY:ENOENT", "IOMMU_IOAS_NOIOMMU_GET_PA", "IOMMU_IOAS_NOIOMMU_GET_PA:EOPNOTSUPP"},
+	},
+	{
+		ID: "IA-06", Suite: "ioas",
+		Promise:  "A HWPT from IOMMU_HWPT_ALLOC gives addresses without an attach, can be attached to, and outlives detach and close until it is destroyed.",
+		Source:   []string{"drivers/iommu/iommufd/hw_pagetable.c:117-215"},
+		Requires: also(onNoiommu, Hugepages),
+		Evidence: []string{"IOMMU_HWPT_ALLOC", "VFIO_DEVICE_ATTACH_IOMMUFD_PT", "IOMMU_IOAS_NOIOMMU_GET_PA", "IOMMU_IOAS_NOIOMMU_GET_PA:EOPNOTSUPP", "IOMMU_DESTROY"},
+	},
+	{
+		ID: "IA-07", Suite: "ioas",
+		Promise:  "IOMMU_HWPT_ALLOC for a device without an IOMMU refuses every flag and every kind of driver data with EOPNOTSUPP.",
+		Source:   []string{"drivers/iommu/iommufd/hw_pagetable.c:135-144", "drivers/iommu/iommufd/hwpt_noiommu.c:47-48"},
+		Requires: onNoiommu,
+		Evidence: []string{"IOMMU_HWPT_ALLOC:EOPNOTSUPP", "IOMMU_DESTROY"},
+	},
+	{
+		ID: "IA-09", Suite: "ioas",
+		Promise:  "A device without an IOMMU has no PASIDs: VFIO_DEVICE_ATTACH_PASID is EINVAL for an IOAS and a HWPT, and the device stays usable.",
+		Source:   []string{"drivers/iommu/iommufd/device.c:530-539"},
+		Requires: also(onNoiommu, Hugepages),
+		Evidence: []string{"VFIO_DEVICE_ATTACH_IOMMUFD_PT:EINVAL", "VFIO_DEVICE_ATTACH_IOMMUFD_PT", "IOMMU_IOAS_NOIOMMU_GET_PA"},
+	},
+	{
 		ID: "IA-11", Suite: "ioas",
 		Promise:  "With a device without an IOMMU attached, every page of the 64-bit IOVA space can be mapped at a fixed IOVA, and what would wrap is EOVERFLOW.",
 		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:183-204", "drivers/iommu/iommufd/ioas.c:257-258", "drivers/iommu/iommufd/hwpt_noiommu.c:50-56"},
 		Requires: also(onNoiommu, Hugepages),
 		Evidence: []string{"IOMMU_IOAS_MAP", "IOMMU_IOAS_MAP:EOVERFLOW", "IOMMU_IOAS_NOIOMMU_GET_PA", "IOMMU_IOAS_UNMAP"},
+	},
+	{
+		ID: "IA-12", Suite: "ioas",
+		Promise:  "With a device attached a mapping must be aligned to pages, not empty, readable or writeable, of memory that is there and allows it, and over no other; each failure has its errno and leaves nothing.",
+		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:183-221", "drivers/iommu/iommufd/ioas.c:246-285"},
+		Requires: also(onNoiommu, Hugepages),
+		Evidence: []string{"IOMMU_IOAS_MAP:EINVAL", "IOMMU_IOAS_MAP:EEXIST", "IOMMU_IOAS_MAP:EFAULT", "IOMMU_IOAS_MAP:EOPNOTSUPP", "IOMMU_IOAS_MAP:ENOENT", "IOMMU_IOAS_MAP", "IOMMU_IOAS_UNMAP"},
+	},
+	{
+		ID: "IA-14", Suite: "ioas",
+		Promise:  "IOMMU_IOAS_UNMAP takes whole areas: a range that cuts one is ENOENT and leaves it, more than an area returns the bytes that were mapped, (0,U64_MAX) takes everything.",
+		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:744-865", "drivers/iommu/iommufd/ioas.c:339-375"},
+		Requires: also(onNoiommu, Hugepages),
+		Evidence: []string{"IOMMU_IOAS_UNMAP", "IOMMU_IOAS_UNMAP:ENOENT", "IOMMU_IOAS_UNMAP:EINVAL", "IOMMU_IOAS_NOIOMMU_GET_PA"},
+	},
+	{
+		ID: "IA-15", Suite: "ioas",
+		Promise:  "IOMMU_IOAS_MAP without IOMMU_IOAS_MAP_FIXED_IOVA picks an IOVA from PAGE_SIZE on, and its address can be asked for.",
+		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:116-181"},
+		Requires: also(onNoiommu, Hugepages),
+		Evidence: []string{"IOMMU_IOAS_MAP", "IOMMU_IOAS_NOIOMMU_GET_PA"},
 	},
 
 	// Suite get_pa: IOMMU_IOAS_NOIOMMU_GET_PA.
@@ -154,6 +266,13 @@ var Statements = []Statement{
 		Evidence: []string{"IOMMU_IOAS_MAP", "IOMMU_IOAS_NOIOMMU_GET_PA", "pagemap.reads"},
 	},
 	{
+		ID: "PA-03", Suite: "get_pa",
+		Promise:  "The length is that of the longest physically contiguous run from the IOVA inside the area, never longer and never shorter, through any mixture of pages.",
+		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:907-932"},
+		Requires: also(onNoiommu, Hugepages),
+		Evidence: []string{"IOMMU_IOAS_MAP", "IOMMU_IOAS_NOIOMMU_GET_PA", "pagemap.reads"},
+	},
+	{
 		ID: "PA-04", Suite: "get_pa",
 		Promise:  "A 2 MiB hugepage mapped as one area is one run: 0x200000 bytes, and 0x1ff001 from offset 0xfff.",
 		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:907-932"},
@@ -164,6 +283,27 @@ var Statements = []Statement{
 		ID: "PA-05", Suite: "get_pa",
 		Promise:  "The length asked for caps the length returned, to the byte.",
 		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:911-912", "drivers/iommu/iommufd/io_pagetable.c:931-933"},
+		Requires: also(onNoiommu, Hugepages),
+		Evidence: []string{"IOMMU_IOAS_MAP", "IOMMU_IOAS_NOIOMMU_GET_PA"},
+	},
+	{
+		ID: "PA-06", Suite: "get_pa",
+		Promise:  "The run ends with the area, even if the next area goes on in IOVA and in memory.",
+		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:917-918"},
+		Requires: also(onNoiommu, Hugepages),
+		Evidence: []string{"IOMMU_IOAS_MAP", "IOMMU_IOAS_NOIOMMU_GET_PA"},
+	},
+	{
+		ID: "PA-07", Suite: "get_pa",
+		Promise:  "The last byte of an area has an address and the length 1; one past it is ENOENT.",
+		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:880-901"},
+		Requires: also(onNoiommu, Hugepages),
+		Evidence: []string{"IOMMU_IOAS_NOIOMMU_GET_PA", "IOMMU_IOAS_NOIOMMU_GET_PA:ENOENT"},
+	},
+	{
+		ID: "PA-08", Suite: "get_pa",
+		Promise:  "A run ends at the top of the IOVA space and does not wrap to IOVA 0.",
+		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:914-915"},
 		Requires: also(onNoiommu, Hugepages),
 		Evidence: []string{"IOMMU_IOAS_MAP", "IOMMU_IOAS_NOIOMMU_GET_PA"},
 	},
@@ -185,11 +325,32 @@ var Statements = []Statement{
 		},
 	},
 	{
+		ID: "PA-11", Suite: "get_pa",
+		Promise:  "A short size is EINVAL, a longer one E2BIG unless its tail is zero, a bad pointer EFAULT.",
+		Source:   []string{"drivers/iommu/iommufd/main.c:506", "drivers/iommu/iommufd/main.c:548-555"},
+		Requires: also(onNoiommu, Hugepages),
+		Evidence: []string{"IOMMU_IOAS_NOIOMMU_GET_PA:EINVAL", "IOMMU_IOAS_NOIOMMU_GET_PA:E2BIG", "IOMMU_IOAS_NOIOMMU_GET_PA:EFAULT", "IOMMU_IOAS_NOIOMMU_GET_PA"},
+	},
+	{
 		ID: "PA-12", Suite: "get_pa",
 		Promise:  "An IOVA that is not mapped is ENOENT, before the first map and after unmap; a new map at the same IOVA gives the new physical address.",
 		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:880-884"},
 		Requires: also(onNoiommu, Hugepages),
 		Evidence: []string{"IOMMU_IOAS_MAP", "IOMMU_IOAS_UNMAP", "IOMMU_IOAS_NOIOMMU_GET_PA", "IOMMU_IOAS_NOIOMMU_GET_PA:ENOENT", "pagemap.reads"},
+	},
+	{
+		ID: "PA-13", Suite: "get_pa",
+		Promise:  "Without an attached device or a HWPT there is no address: EOPNOTSUPP before attach and after detach, the same address after attaching again.",
+		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:893-897"},
+		Requires: also(onNoiommu, Hugepages),
+		Evidence: []string{"IOMMU_IOAS_NOIOMMU_GET_PA", "IOMMU_IOAS_NOIOMMU_GET_PA:EOPNOTSUPP", "VFIO_DEVICE_DETACH_IOMMUFD_PT"},
+	},
+	{
+		ID: "PA-16", Suite: "get_pa",
+		Promise:  "A mapped page stays pinned: after munmap its address is the same and nobody else gets it.",
+		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:899"},
+		Requires: also(onNoiommu, Hugepages),
+		Evidence: []string{"IOMMU_IOAS_NOIOMMU_GET_PA", "IOMMU_IOAS_UNMAP", "pagemap.reads"},
 	},
 
 	// Suite dma: a device moves bytes to the addresses.
@@ -217,11 +378,41 @@ var Statements = []Statement{
 		Evidence: []string{"open", "open:EPERM", "capset"},
 	},
 	{
+		ID: "PE-02", Suite: "permission",
+		Promise:  "Opening the group of a device without an IOMMU needs CAP_SYS_RAWIO, before anything else is looked at.",
+		Source:   []string{"drivers/vfio/group.c:428-431"},
+		Requires: []Requirement{Group, Noiommu, UnsafeMode, NoIOMMU},
+		Evidence: []string{"open", "open:EPERM", "capset"},
+	},
+	{
+		ID: "PE-05", Suite: "permission",
+		Promise:  "Binding, attaching, mapping and unmapping through files that are open already need no CAP_SYS_RAWIO.",
+		Source:   []string{"drivers/vfio/device_cdev.c:84-183", "drivers/iommu/iommufd/ioas.c:246-375"},
+		Requires: also(onNoiommu, Hugepages),
+		Evidence: []string{"VFIO_DEVICE_BIND_IOMMUFD", "VFIO_DEVICE_ATTACH_IOMMUFD_PT", "IOMMU_IOAS_MAP", "IOMMU_IOAS_UNMAP", "capset"},
+	},
+	{
 		ID: "PE-06", Suite: "permission",
 		Promise:  "IOMMU_IOAS_NOIOMMU_GET_PA without CAP_SYS_RAWIO is EPERM, whatever else is wrong with its arguments.",
 		Source:   []string{"drivers/iommu/iommufd/ioas.c:385-386"},
 		Requires: []Requirement{Cdev, NoiommuCdev, UnsafeMode, Hugepages},
 		Evidence: []string{"IOMMU_IOAS_NOIOMMU_GET_PA:EPERM", "IOMMU_IOAS_NOIOMMU_GET_PA:EOPNOTSUPP", "IOMMU_IOAS_MAP", "capset"},
+	},
+
+	// Suite coexistence: group and cdev, and two devices.
+	{
+		ID: "CX-01", Suite: "coexistence",
+		Promise:  "A device is used through its group or its cdev: bind is EBUSY while the group is open, opening the group is EBUSY while the cdev is bound, opening the cdev alone is allowed.",
+		Source:   []string{"drivers/vfio/group.c:384-409", "drivers/vfio/group.c:433-436"},
+		Requires: also(onNoiommu, Group, Cdev),
+		Evidence: []string{"VFIO_DEVICE_BIND_IOMMUFD:EBUSY", "open:EBUSY", "VFIO_DEVICE_BIND_IOMMUFD"},
+	},
+	{
+		ID: "CX-03", Suite: "coexistence",
+		Promise:  "Two devices without an IOMMU in one IOAS share one HWPT, and addresses are valid until the last one leaves.",
+		Source:   []string{"drivers/iommu/iommufd/device.c:961-985"},
+		Requires: also(onNoiommu, TwoDevices, Hugepages),
+		Evidence: []string{"VFIO_DEVICE_ATTACH_IOMMUFD_PT", "IOMMU_IOAS_NOIOMMU_GET_PA", "IOMMU_IOAS_NOIOMMU_GET_PA:EOPNOTSUPP", "IOMMU_DESTROY:ENOENT"},
 	},
 
 	// Suite iommu_present: what the unsafe mode must not change.

@@ -15,11 +15,18 @@ import (
 var Tests = []lab.Test{
 	{ID: "PA-01", Run: samePagemap},
 	{ID: "PA-02", Run: subPage},
+	{ID: "PA-03", Run: longestRun},
 	{ID: "PA-04", Run: hugepage},
 	{ID: "PA-05", Run: lengthCap},
+	{ID: "PA-06", Run: areaEnd},
+	{ID: "PA-07", Run: lastByte},
+	{ID: "PA-08", Run: topOfSpace},
 	{ID: "PA-09", Run: zeroLength},
 	{ID: "PA-10", Run: badArguments},
+	{ID: "PA-11", Run: argumentSize},
 	{ID: "PA-12", Run: unmapped},
+	{ID: "PA-13", Run: needsDevice},
+	{ID: "PA-16", Run: pinned},
 }
 
 const (

@@ -16,7 +16,10 @@ import (
 // Tests are the suite's tests.
 var Tests = []lab.Test{
 	{ID: "GR-01", Run: status},
+	{ID: "GR-02", Run: openOnce},
+	{ID: "GR-03", Run: noDevice},
 	{ID: "GR-05", Run: extensions},
+	{ID: "GR-06", Run: setIOMMU},
 	{ID: "GR-08", Run: deviceFd},
 }
 

@@ -15,7 +15,16 @@ import (
 var Tests = []lab.Test{
 	{ID: "IA-01", Run: iovaRanges},
 	{ID: "IA-02", Run: attach},
+	{ID: "IA-03", Run: badAttach},
+	{ID: "IA-04", Run: detachAlways},
+	{ID: "IA-05", Run: replace},
+	{ID: "IA-06", Run: ownHWPT},
+	{ID: "IA-07", Run: badHWPT},
+	{ID: "IA-09", Run: noPASID},
 	{ID: "IA-11", Run: wholeIOVASpace},
+	{ID: "IA-12", Run: badMap},
+	{ID: "IA-14", Run: unmap},
+	{ID: "IA-15", Run: kernelPicksIOVA},
 }
 
 // IA-01: the whole space, before and after.

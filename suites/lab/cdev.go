@@ -58,9 +58,20 @@ func (c *Cdev) Bind(fd *IOMMUFD) (devid uint32) {
 // TryAttach is VFIO_DEVICE_ATTACH_IOMMUFD_PT; it returns the id that the
 // kernel put in the place of id.
 func (c *Cdev) TryAttach(id uint32) (uint32, error) {
-	arg := uapi.DeviceAttachIOMMUFDPT{Argsz: size[uapi.DeviceAttachIOMMUFDPT](), PTID: id}
-	_, err := c.Ioctl(uapi.VFIO_DEVICE_ATTACH_IOMMUFD_PT, unsafe.Pointer(&arg))
+	arg := c.AttachArg(id)
+	err := c.AttachWith(&arg)
 	return arg.PTID, err
+}
+
+// AttachArg is a well-formed argument for [Cdev.AttachWith].
+func (c *Cdev) AttachArg(id uint32) uapi.DeviceAttachIOMMUFDPT {
+	return uapi.DeviceAttachIOMMUFDPT{Argsz: size[uapi.DeviceAttachIOMMUFDPT](), PTID: id}
+}
+
+// AttachWith is VFIO_DEVICE_ATTACH_IOMMUFD_PT with any argument.
+func (c *Cdev) AttachWith(arg *uapi.DeviceAttachIOMMUFDPT) error {
+	_, err := c.Ioctl(uapi.VFIO_DEVICE_ATTACH_IOMMUFD_PT, unsafe.Pointer(arg))
+	return err
 }
 
 // Attach attaches the device to an IOAS and returns the id of the HWPT; the

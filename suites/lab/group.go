@@ -18,11 +18,20 @@ type Group struct {
 
 // OpenGroup opens the device's group; the test ends when it cannot.
 func (t *T) OpenGroup(d *Device) *Group {
+	g, err := t.TryOpenGroup(d)
+	t.Must(err, "open the group of %s", d.BDF)
+	return g
+}
+
+// TryOpenGroup opens the device's group.
+func (t *T) TryOpenGroup(d *Device) (*Group, error) {
 	path := "/dev/vfio/" + t.GroupName(d)
 	f, err := uapi.Open(t.Tally, path, unix.O_RDWR)
-	t.Must(err, "open %s", path)
+	if err != nil {
+		return nil, err
+	}
 	t.Cleanup(func() { t.OK(f.Close(), "cleanup: close %s", path) })
-	return &Group{f, t}
+	return &Group{f, t}, nil
 }
 
 // Status is VFIO_GROUP_GET_STATUS: the group's flags.

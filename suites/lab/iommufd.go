@@ -71,7 +71,13 @@ func (s *IOAS) IOVARanges() (ranges []uapi.IOVARange, alignment uint64) {
 // TryMap is IOMMU_IOAS_MAP at a fixed IOVA, readable and writable, of length
 // bytes at address va.
 func (s *IOAS) TryMap(va uintptr, length, iova uint64) error {
-	arg := uapi.IOASMap{
+	arg := s.MapArg(va, length, iova)
+	return s.fd.Map(&arg)
+}
+
+// MapArg is a well-formed argument for [IOMMUFD.Map].
+func (s *IOAS) MapArg(va uintptr, length, iova uint64) uapi.IOASMap {
+	return uapi.IOASMap{
 		Size:   size[uapi.IOASMap](),
 		Flags:  uapi.IOMMU_IOAS_MAP_FIXED_IOVA | uapi.IOMMU_IOAS_MAP_READABLE | uapi.IOMMU_IOAS_MAP_WRITEABLE,
 		IOASID: s.ID,
@@ -79,8 +85,24 @@ func (s *IOAS) TryMap(va uintptr, length, iova uint64) error {
 		Length: length,
 		IOVA:   iova,
 	}
-	_, err := s.fd.Ioctl(uapi.IOMMU_IOAS_MAP, unsafe.Pointer(&arg))
+}
+
+// Map is IOMMU_IOAS_MAP with any argument.
+func (f *IOMMUFD) Map(arg *uapi.IOASMap) error {
+	_, err := f.Ioctl(uapi.IOMMU_IOAS_MAP, unsafe.Pointer(arg))
 	return err
+}
+
+// AllocHWPT is IOMMU_HWPT_ALLOC for a device and an IOAS, with flags and
+// driver data of some type.
+func (f *IOMMUFD) AllocHWPT(devid uint32, s *IOAS, flags, dataType uint32, data []byte) (uint32, error) {
+	arg := uapi.HWPTAlloc{
+		Size: size[uapi.HWPTAlloc](), Flags: flags, DevID: devid, PTID: s.ID,
+		DataType: dataType, DataLen: uint32(len(data)), DataUptr: uint64(uintptr(unsafe.Pointer(unsafe.SliceData(data)))),
+	}
+	_, err := f.Ioctl(uapi.IOMMU_HWPT_ALLOC, unsafe.Pointer(&arg))
+	runtime.KeepAlive(data)
+	return arg.OutHWPTID, err
 }
 
 // Map maps the whole of m at iova; the test ends when it cannot.

@@ -17,6 +17,7 @@ const HugeSize = 2 << 20
 type Memory struct {
 	Bytes []byte
 	t     *T
+	gone  bool
 }
 
 // Hugepages maps n hugepages of 2 MiB, each present and full of random bytes.
@@ -26,12 +27,10 @@ func (t *T) Hugepages(n int) *Memory {
 
 // Pages maps n pages of 4 KiB that are not part of a larger page.
 func (t *T) Pages(n int) *Memory {
-	m, err := unix.Mmap(-1, 0, n*PageSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
-	t.Must(err, "mmap %d pages", n)
-	t.Cleanup(func() { t.OK(unix.Munmap(m), "cleanup: munmap") })
-	t.Must(unix.Madvise(m, unix.MADV_NOHUGEPAGE), "madvise NOHUGEPAGE")
-	fill(m)
-	return &Memory{m, t}
+	m := t.reserve(n*PageSize, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	t.Must(unix.Madvise(m.Bytes, unix.MADV_NOHUGEPAGE), "madvise NOHUGEPAGE")
+	fill(m.Bytes)
+	return m
 }
 
 // SharedPages maps n pages of shared memory.
@@ -39,12 +38,46 @@ func (t *T) SharedPages(n int) *Memory {
 	return t.memory(n*PageSize, unix.MAP_SHARED|unix.MAP_ANONYMOUS)
 }
 
+// Mixture maps 8 MiB, aligned to 2 MiB: a hugepage, small pages, pages that
+// the kernel may join to a transparent hugepage, and a hugepage again.
+func (t *T) Mixture() *Memory {
+	const length = 4 * HugeSize
+	room := t.reserve(length+HugeSize, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	start := int(-room.VA() % HugeSize)
+	m := room.Part(start, length)
+	for _, slot := range []int{0, 3} {
+		_, err := unix.MmapPtr(-1, 0, unsafe.Pointer(&m.Bytes[slot*HugeSize]), HugeSize, unix.PROT_READ|unix.PROT_WRITE,
+			unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_HUGETLB|unix.MAP_POPULATE|unix.MAP_FIXED)
+		t.Must(err, "mmap a hugepage over slot %d", slot)
+	}
+	t.Must(unix.Madvise(m.Bytes[HugeSize:2*HugeSize], unix.MADV_NOHUGEPAGE), "madvise NOHUGEPAGE")
+	t.Must(unix.Madvise(m.Bytes[2*HugeSize:3*HugeSize], unix.MADV_HUGEPAGE), "madvise HUGEPAGE")
+	fill(m.Bytes)
+	return m
+}
+
 func (t *T) memory(length, flags int) *Memory {
-	m, err := unix.Mmap(-1, 0, length, unix.PROT_READ|unix.PROT_WRITE, flags)
+	m := t.reserve(length, flags)
+	fill(m.Bytes)
+	return m
+}
+
+// reserve maps length bytes without touching them.
+func (t *T) reserve(length, flags int) *Memory {
+	bytes, err := unix.Mmap(-1, 0, length, unix.PROT_READ|unix.PROT_WRITE, flags)
 	t.Must(err, "mmap %#x bytes, flags %#x", length, flags)
-	t.Cleanup(func() { t.OK(unix.Munmap(m), "cleanup: munmap") })
-	fill(m)
-	return &Memory{m, t}
+	m := &Memory{Bytes: bytes, t: t}
+	t.Cleanup(m.Unmap)
+	return m
+}
+
+// Unmap ends the mapping of the process before the test does. The bytes must
+// not be used afterwards.
+func (m *Memory) Unmap() {
+	if !m.gone {
+		m.gone = true
+		m.t.OK(unix.Munmap(m.Bytes), "munmap")
+	}
 }
 
 // fill writes random bytes, so that no two pages are alike and none is the
@@ -60,50 +93,54 @@ func (m *Memory) VA() uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(m
 
 // Part is the part of m from offset, length bytes long. It is freed with m.
 func (m *Memory) Part(offset, length int) *Memory {
-	return &Memory{m.Bytes[offset : offset+length : offset+length], m.t}
+	return &Memory{Bytes: m.Bytes[offset : offset+length : offset+length], t: m.t, gone: true}
 }
 
-// PA is the physical address of the byte at offset, as /proc/self/pagemap
-// shows it: the judge of what GET_PA returns. The test ends when the page is
-// not present or pagemap hides the frame.
-func (m *Memory) PA(offset int) uint64 {
-	return m.pagemap(offset)[0] + uint64(offset%PageSize)
-}
+// Pagemap are the physical addresses of the pages of a [Memory], in order.
+type Pagemap []uint64
 
-// pagemap lists the physical address of every page from the one that holds
-// offset to the end.
-func (m *Memory) pagemap(offset int) []uint64 {
+// Pagemap is what /proc/self/pagemap shows for m, which must begin at a page:
+// the judge of what GET_PA returns. The test ends when a page is not present
+// or pagemap hides its frame.
+func (m *Memory) Pagemap() Pagemap {
 	t := m.t
 	fd, err := unix.Open("/proc/self/pagemap", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	t.Must(err, "open pagemap")
 	defer unix.Close(fd)
-	first := offset / PageSize
-	entries := make([]byte, 8*(len(m.Bytes)/PageSize-first))
-	n, err := unix.Pread(fd, entries, int64(8*(m.VA()/PageSize+uintptr(first))))
+	entries := make([]byte, 8*(len(m.Bytes)/PageSize))
+	n, err := unix.Pread(fd, entries, int64(8*(m.VA()/PageSize)))
 	t.Tally.Did("pagemap.reads", err)
 	t.Must(err, "read pagemap")
 	if n != len(entries) {
 		t.Fatalf("pagemap: read %d bytes, want %d", n, len(entries))
 	}
 	const present, frameBits = 1 << 63, 1<<55 - 1
-	pas := make([]uint64, len(entries)/8)
+	pas := make(Pagemap, len(entries)/8)
 	for i := range pas {
 		entry := binary.NativeEndian.Uint64(entries[8*i:])
 		if entry&present == 0 || entry&frameBits == 0 {
-			t.Fatalf("pagemap of page %d: %#x is not a present page with its frame", first+i, entry)
+			t.Fatalf("pagemap of page %d: %#x is not a present page with its frame", i, entry)
 		}
 		pas[i] = entry & frameBits * PageSize
 	}
 	return pas
 }
 
+// PA is the physical address of the byte at offset.
+func (p Pagemap) PA(offset int) uint64 { return p[offset/PageSize] + uint64(offset%PageSize) }
+
 // Run is the length in bytes of the physically contiguous run from the byte
-// at offset to the end of m at most, as /proc/self/pagemap shows it.
-func (m *Memory) Run(offset int) uint64 {
-	pas := m.pagemap(offset)
+// at offset to the last page at most.
+func (p Pagemap) Run(offset int) uint64 {
 	length := uint64(PageSize - offset%PageSize)
-	for i := 1; i < len(pas) && pas[i] == pas[i-1]+PageSize; i++ {
+	for i := offset/PageSize + 1; i < len(p) && p[i] == p[i-1]+PageSize; i++ {
 		length += PageSize
 	}
 	return length
 }
+
+// PA is the physical address of the byte at offset, now.
+func (m *Memory) PA(offset int) uint64 { return m.Pagemap().PA(offset) }
+
+// Run is the length of the physically contiguous run from offset, now.
+func (m *Memory) Run(offset int) uint64 { return m.Pagemap().Run(offset) }

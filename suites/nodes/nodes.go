@@ -19,6 +19,8 @@ import (
 var Tests = []lab.Test{
 	{ID: "ND-04", Run: cdevNode},
 	{ID: "ND-05", Run: groupNode},
+	{ID: "ND-10", Run: modeAtBind},
+	{ID: "ND-11", Run: goneAfterUnbind},
 	{ID: "ND-13", Run: nothingShared},
 }
 

@@ -14,6 +14,8 @@ import (
 // Tests are the suite's tests.
 var Tests = []lab.Test{
 	{ID: "PE-01", Run: openCdev},
+	{ID: "PE-02", Run: openGroup},
+	{ID: "PE-05", Run: openFiles},
 	{ID: "PE-06", Run: getPA},
 }
 

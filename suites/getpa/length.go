@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package getpa
+
+import (
+	"golang.org/x/sys/unix"
+
+	"noiommu-farm/suites/lab"
+)
+
+// PA-03: exactly the physical run, through every kind of page.
+func longestRun(t *lab.T) {
+	_, ioas := t.ToAttached(t.Devices[0])
+	m := t.Mixture()
+	ioas.Map(m, iova)
+	pas := m.Pagemap()
+
+	// From every page, and from odd offsets in between.
+	for _, stride := range []int{page, 3*page + 0x123, 31*page + 1} {
+		for offset := 0; offset < len(m.Bytes); offset += stride {
+			ioas.ExpectPA(iova+uint64(offset), most, pas.PA(offset), pas.Run(offset))
+		}
+	}
+}
+
+// PA-06: the run ends with the area, though the memory goes on.
+func areaEnd(t *lab.T) {
+	_, ioas := t.ToAttached(t.Devices[0])
+	m := t.Hugepages(1)
+	const half = huge / 2
+	ioas.Map(m.Part(0, half), iova)
+	ioas.Map(m.Part(half, half), iova+half)
+	pa := m.PA(0)
+	for _, offset := range []uint64{0, 1, page, half - page, half - 1} {
+		ioas.ExpectPA(iova+offset, most, pa+offset, half-offset)
+		ioas.ExpectPA(iova+half+offset, most, pa+half+offset, half-offset)
+	}
+	// The other way round: neighbours by IOVA, not by address.
+	ioas.Map(m.Part(half, half), 4*iova)
+	ioas.Map(m.Part(0, half), 4*iova+half)
+	ioas.ExpectPA(4*iova, most, pa+half, half)
+	ioas.ExpectPA(4*iova+half, most, pa, half)
+}
+
+// PA-07: the last byte of an area is in it, the next one is not.
+func lastByte(t *lab.T) {
+	_, ioas := t.ToAttached(t.Devices[0])
+	at := uint64(iova)
+	for _, m := range []*lab.Memory{t.Pages(1), t.Pages(7), t.Hugepages(1), t.Hugepages(1).Part(page, 3*page)} {
+		ioas.Map(m, at)
+		last := len(m.Bytes) - 1
+		ioas.ExpectPA(at+uint64(last), most, m.PA(last), 1)
+		ioas.ExpectPA(at+uint64(last)-1, most, m.PA(last-1), 2)
+		ioas.ExpectNoPA(at+uint64(last)+1, most, unix.ENOENT)
+		ioas.ExpectNoPA(at-1, most, unix.ENOENT)
+		at += 2 * huge
+	}
+}
+
+// PA-08: the last page of the IOVA space has no successor.
+func topOfSpace(t *lab.T) {
+	_, ioas := t.ToAttached(t.Devices[0])
+	m := t.Hugepages(1)
+	pa := m.PA(0)
+	const top = ^uint64(0) - page + 1
+	// IOVA 0 is the next page of the same run: what wraps would find it.
+	ioas.Map(m.Part(0, page), top)
+	ioas.Map(m.Part(page, huge-page), 0)
+	ioas.ExpectPA(top, most, pa, page)
+	ioas.ExpectPA(top+0xabc, most, pa+0xabc, page-0xabc)
+	ioas.ExpectPA(^uint64(0)-1, most, pa+page-2, 2)
+	ioas.ExpectPA(^uint64(0)-1, 1, pa+page-2, 1)
+	ioas.ExpectPA(0, most, pa+page, huge-page)
+	ioas.ExpectNoPA(top-1, most, unix.ENOENT)
+}

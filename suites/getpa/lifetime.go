@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package getpa
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"noiommu-farm/suites/lab"
+	"noiommu-farm/suites/uapi"
+)
+
+// PA-11: the size of the argument is the interface's version.
+func argumentSize(t *lab.T) {
+	_, ioas := t.ToAttached(t.Devices[0])
+	fd := ioas.FD()
+	m := t.Hugepages(1)
+	ioas.Map(m, iova)
+
+	for _, size := range []uint32{0, 1, 32, 39} {
+		short := ioas.GetPAArg(iova, most)
+		short.Size = size
+		fd.ExpectNoPA(short, unix.EINVAL, "get_pa(size %d)", size)
+	}
+	var long struct {
+		uapi.IOASNoiommuGetPA
+		tail uint64
+	}
+	for _, tail := range []uint64{1, 1 << 63} {
+		long.IOASNoiommuGetPA, long.tail = ioas.GetPAArg(iova, most), tail
+		long.Size = uint32(unsafe.Sizeof(long))
+		_, err := fd.Ioctl(uapi.IOMMU_IOAS_NOIOMMU_GET_PA, unsafe.Pointer(&long))
+		t.Fails(err, unix.E2BIG, "get_pa(size 48, tail %#x)", tail)
+		lab.Equal(t, long.Length, most, "get_pa(size 48, tail %#x): length after the failure", tail)
+	}
+	long.IOASNoiommuGetPA, long.tail = ioas.GetPAArg(iova, most), 0
+	long.Size = uint32(unsafe.Sizeof(long))
+	_, err := fd.Ioctl(uapi.IOMMU_IOAS_NOIOMMU_GET_PA, unsafe.Pointer(&long))
+	t.OK(err, "get_pa(size 48, zero tail)")
+	lab.Equal(t, long.OutPhys, m.PA(0), "get_pa(size 48, zero tail): out_phys")
+	lab.Equal(t, long.Length, huge, "get_pa(size 48, zero tail): length")
+	_, err = fd.IoctlValue(uapi.IOMMU_IOAS_NOIOMMU_GET_PA, 0)
+	t.Fails(err, unix.EFAULT, "get_pa(NULL)")
+}
+
+// PA-13: the addresses are there while a device is attached.
+func needsDevice(t *lab.T) {
+	dev := t.Open(t.Devices[0])
+	fd := t.IOMMUFD()
+	ioas := fd.IOAS()
+	m := t.Hugepages(1)
+	ioas.Map(m, iova)
+	ioas.ExpectNoPA(iova, most, unix.EOPNOTSUPP)
+	ioas.ExpectNoPA(iova-page, most, unix.ENOENT)
+	dev.Bind(fd)
+	ioas.ExpectNoPA(iova, most, unix.EOPNOTSUPP)
+
+	pa := m.PA(0)
+	for range 3 {
+		dev.Attach(ioas)
+		ioas.ExpectPA(iova, most, pa, huge)
+		t.Must(dev.Detach(), "detach")
+		ioas.ExpectNoPA(iova, most, unix.EOPNOTSUPP)
+	}
+	// What is mapped while attached is there at once, and gone with close.
+	dev.Attach(ioas)
+	second := t.Hugepages(1)
+	ioas.Map(second, 2*iova)
+	ioas.ExpectPA(2*iova, most, second.PA(0), huge)
+	t.Must(dev.Close(), "close the cdev")
+	ioas.ExpectNoPA(iova, most, unix.EOPNOTSUPP)
+	ioas.ExpectNoPA(2*iova, most, unix.EOPNOTSUPP)
+}
+
+// PA-16: the mapping in the IOAS keeps the memory, not the one in the process.
+func pinned(t *lab.T) {
+	_, ioas := t.ToAttached(t.Devices[0])
+	big, small := t.Hugepages(1), t.Pages(8)
+	ioas.Map(big, iova)
+	ioas.Map(small, 2*iova)
+	bigPA, smallPages := big.PA(0), small.Pagemap()
+	free := t.Free2M()
+
+	big.Unmap()
+	small.Unmap()
+	lab.Equal(t, t.Free2M(), free, "free hugepages after munmap: the page is held")
+	// New memory gets other pages.
+	other := t.Hugepages(1)
+	lab.Differ(t, other.PA(0), bigPA, "address of a new hugepage")
+	ioas.ExpectPA(iova, most, bigPA, huge)
+	for offset := 0; offset < len(small.Bytes); offset += page {
+		ioas.ExpectPA(2*iova+uint64(offset), most, smallPages.PA(offset), smallPages.Run(offset))
+	}
+	other.Unmap()
+	n, err := ioas.Unmap(iova, huge)
+	t.OK(err, "unmap")
+	lab.Equal(t, n, huge, "bytes unmapped")
+	lab.Equal(t, t.Free2M(), free+1, "free hugepages after the IOAS let go of it")
+}

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package permission
+
+import (
+	"golang.org/x/sys/unix"
+
+	"noiommu-farm/suites/lab"
+)
+
+// PE-02: the group asks for the capability as the cdev does.
+func openGroup(t *lab.T) {
+	for _, d := range t.Devices {
+		for _, c := range []struct {
+			name string
+			keep lab.Caps
+			want unix.Errno
+		}{
+			{"every capability but CAP_SYS_RAWIO", lab.AllCaps &^ lab.RawIO, unix.EPERM},
+			{"no capability", 0, unix.EPERM},
+			{"CAP_SYS_RAWIO alone", lab.RawIO, 0},
+		} {
+			t.WithCaps(c.keep, func() {
+				group, err := t.TryOpenGroup(d)
+				t.Fails(err, c.want, "%s: open the group with %s", d.Model, c.name)
+				if err == nil {
+					t.Must(group.Close(), "close the group")
+				}
+			})
+		}
+		// Of two reasons to refuse, this one comes first.
+		t.OpenGroup(d)
+		t.WithCaps(0, func() {
+			_, err := t.TryOpenGroup(d)
+			t.Fails(err, unix.EPERM, "%s: open a group that is open, with no capability", d.Model)
+		})
+	}
+}
+
+// PE-05: who was given open files needs no capability to use them.
+func openFiles(t *lab.T) {
+	const iova = 0x40000000
+	dev := t.Open(t.Devices[0])
+	fd := t.IOMMUFD()
+	m := t.Hugepages(1)
+	t.WithCaps(0, func() {
+		lab.Equal(t, dev.Bind(fd), 1, "bind without capabilities: out_devid")
+		ioas := fd.IOAS()
+		dev.Attach(ioas)
+		// Locked memory is limited without CAP_IPC_LOCK; one page is little.
+		ioas.Map(m.Part(0, lab.PageSize), iova)
+		ioas.ExpectNoPA(iova, lab.MaxLength, unix.EPERM)
+		n, err := ioas.Unmap(iova, lab.PageSize)
+		t.OK(err, "unmap without capabilities")
+		lab.Equal(t, n, lab.PageSize, "bytes unmapped")
+		t.OK(dev.Detach(), "detach without capabilities")
+	})
+}
