@@ -11,7 +11,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
 
 	"noiommu-farm/kernels/build"
 	"noiommu-farm/kernels/kconfig"
@@ -70,8 +69,11 @@ func (c *Cache) Build(ctx context.Context, r Request, progress func(Progress)) (
 		compiler: compiler,
 		config:   r.Config.Name,
 	}
-	if b, err := c.lookup(ctx, w); b != nil || err != nil {
+	if b, err := c.lookup(ctx, w, false); b != nil || err != nil {
 		return b, err
+	}
+	if err := c.sweep(); err != nil {
+		return nil, fmt.Errorf("build kernel: %w", err)
 	}
 	release, err := lock.Take(ctx, c.path("locks", "build-"+w.key()), func() {
 		c.log("another farm is building %s with %s: waiting for it", tree.Origin, r.Config)
@@ -80,13 +82,13 @@ func (c *Cache) Build(ctx context.Context, r Request, progress func(Progress)) (
 		return nil, fmt.Errorf("build kernel: %w", err)
 	}
 	defer release()
-	if b, err := c.lookup(ctx, w); b != nil || err != nil {
+	if b, err := c.lookup(ctx, w, true); b != nil || err != nil {
 		return b, err
 	}
 	if err := c.make(ctx, w, progress); err != nil {
 		return nil, fmt.Errorf("build %s with %s: %w", tree.Origin, r.Config, err)
 	}
-	b, err := c.lookup(ctx, w)
+	b, err := c.lookup(ctx, w, false)
 	switch {
 	case err != nil:
 		return nil, err
@@ -95,6 +97,21 @@ func (c *Cache) Build(ctx context.Context, r Request, progress func(Progress)) (
 	}
 	b.Cached = false
 	return b, nil
+}
+
+// sweep removes what killed farms left of builds that nobody asks for again.
+func (c *Cache) sweep() error {
+	left, err := os.ReadDir(c.path("tmp"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("sweep: %w", err)
+	}
+	names := make([]string, len(left))
+	for i, e := range left {
+		names[i] = e.Name()
+	}
+	return lock.Sweep(c.path("locks"), names, func(name string) error {
+		return os.RemoveAll(c.path("tmp", name))
+	})
 }
 
 func (c *Cache) tree(ctx context.Context, s Source, progress func(Progress)) (source.Tree, error) {
@@ -137,9 +154,10 @@ func (w want) key() string {
 	return hex.EncodeToString(sum[:])[:40]
 }
 
-// lookup is the build in the cache, checked; nil when there is none. A damaged
-// one is removed.
-func (c *Cache) lookup(ctx context.Context, w want) (*Build, error) {
+// lookup is the build in the cache, checked; nil when there is none, or a
+// damaged one. Whoever holds the build's lock says locked: it takes the damaged
+// one away. Nobody else may: by then it could be the mended one.
+func (c *Cache) lookup(ctx context.Context, w want, locked bool) (*Build, error) {
 	dir := c.path("builds", w.key())
 	b, err := open(ctx, dir)
 	switch {
@@ -147,25 +165,25 @@ func (c *Cache) lookup(ctx context.Context, w want) (*Build, error) {
 		b.Cached = true
 		b.Origin = w.tree.Origin
 		return b, nil
-	case errors.Is(err, fs.ErrNotExist) && !exists(dir):
-		return nil, nil
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
+	case !locked || !exists(dir):
+		return nil, nil
 	}
 	c.log("the build %s in the cache is damaged (%v): building it again", w.key(), err)
-	// Out of the way first: whoever looks now must not see half of it.
-	grave := c.path("tmp", fmt.Sprintf("damaged-%s-%d", w.key(), time.Now().UnixNano()))
-	if err := os.MkdirAll(filepath.Dir(grave), 0o755); err != nil {
+	work := c.workDir(w)
+	if err := errors.Join(os.RemoveAll(work), os.MkdirAll(work, 0o755)); err != nil {
 		return nil, fmt.Errorf("remove damaged build: %w", err)
 	}
-	if err := os.Rename(dir, grave); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	// By one rename: whoever looks now must not see half of it.
+	if err := os.Rename(dir, filepath.Join(work, "damaged")); err != nil {
 		return nil, fmt.Errorf("remove damaged build: %w", err)
 	}
-	if err := os.RemoveAll(grave); err != nil {
-		return nil, fmt.Errorf("remove damaged build: %w", err)
-	}
-	return nil, nil
+	return nil, os.RemoveAll(work)
 }
+
+// workDir belongs to the holder of the lock of the same name.
+func (c *Cache) workDir(w want) string { return c.path("tmp", "build-"+w.key()) }
 
 func exists(path string) bool {
 	_, err := os.Lstat(path)

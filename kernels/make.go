@@ -20,7 +20,7 @@ func (c *Cache) make(ctx context.Context, w want, progress func(Progress)) (err 
 	start := time.Now()
 	key := w.key()
 	// The lock says that whoever worked here before is dead.
-	work := c.path("tmp", "build-"+key)
+	work := c.workDir(w)
 	if err := os.RemoveAll(work); err != nil {
 		return fmt.Errorf("clear what a killed farm left: %w", err)
 	}

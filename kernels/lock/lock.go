@@ -56,3 +56,28 @@ func Take(ctx context.Context, path string, waiting func()) (release func(), err
 		}
 	}
 }
+
+// Sweep calls remove for every name in names whose lock exists below dir and
+// is free, while it holds that lock: whoever worked under it is gone.
+func Sweep(dir string, names []string, remove func(name string) error) error {
+	for _, name := range names {
+		f, err := os.OpenFile(filepath.Join(dir, name), os.O_RDWR, 0)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("lock: %w", err)
+		}
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			err = remove(name)
+		} else if errors.Is(err, unix.EWOULDBLOCK) {
+			err = nil
+		}
+		f.Close()
+		if err != nil {
+			return fmt.Errorf("sweep %s: %w", name, err)
+		}
+	}
+	return nil
+}

@@ -13,10 +13,12 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"noiommu-farm/internal/fault"
 )
@@ -53,7 +55,7 @@ func (s *Store) fromDirectory(ctx context.Context, spec Spec) (id, origin string
 		if err != nil {
 			return "", "", err
 		}
-	} else if names, err = allFiles(ctx, root); err != nil {
+	} else if names, err = allFiles(ctx, spec.arg); err != nil {
 		return "", "", err
 	}
 	hashes := s.openHashes(spec.arg)
@@ -86,6 +88,7 @@ func (s *Store) fromDirectory(ctx context.Context, spec Spec) (id, origin string
 // what was deleted and not yet committed) is left out, and so is what lies in
 // a submodule.
 func (s *Store) list(ctx context.Context, root *os.Root, names []string, hashes *hashes) (Manifest, error) {
+	slices.Sort(names) // one directory's files come together, and are looked up through it
 	m := make(Manifest, len(names))
 	var seen struct {
 		sync.Mutex
@@ -96,12 +99,14 @@ func (s *Store) list(ctx context.Context, root *os.Root, names []string, hashes 
 	const part = 1024
 	for start := 0; start < len(names); start += part {
 		group.Go(func() error {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
+			l := lister{root: root, hashes: hashes}
+			defer l.close()
 			end := min(start+part, len(names))
 			for i := start; i < end; i++ {
-				e, err := s.entry(root, names[i], hashes)
+				if ctx.Err() != nil {
+					return context.Cause(ctx)
+				}
+				e, err := l.entry(names[i])
 				if err != nil {
 					return err
 				}
@@ -127,49 +132,86 @@ func (s *Store) list(ctx context.Context, root *os.Root, names []string, hashes 
 	return kept, nil
 }
 
+// A lister makes entries of files. It keeps the directory of the last one
+// open: walking the whole path anew for each of 100,000 files takes seconds.
+type lister struct {
+	root   *os.Root
+	hashes *hashes
+	path   string
+	dir    *os.File // nil: path is not a directory of the tree
+}
+
+func (l *lister) close() {
+	if l.dir != nil {
+		l.dir.Close()
+	}
+}
+
+func (l *lister) chdir(dir string) error {
+	if l.path == dir {
+		return nil
+	}
+	l.close()
+	l.path, l.dir = dir, nil
+	f, err := l.root.Open(dir)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+		return nil
+	}
+	l.dir = f
+	return err
+}
+
 // entry is the manifest's line for a file; the zero Entry when there is
 // nothing to list.
-func (s *Store) entry(root *os.Root, name string, hashes *hashes) (Entry, error) {
-	if _, err := cleanName(name); err != nil {
+func (l *lister) entry(name string) (Entry, error) {
+	bad := func(err error) (Entry, error) {
 		return Entry{}, &fault.Usage{Key: "kernel", Value: name, Err: err}
 	}
-	fi, err := root.Lstat(name)
-	if errors.Is(err, fs.ErrNotExist) {
+	if _, err := cleanName(name); err != nil {
+		return bad(err)
+	}
+	if err := l.chdir(path.Dir(name)); err != nil || l.dir == nil {
+		return Entry{}, err
+	}
+	var st unix.Stat_t
+	err := unix.Fstatat(int(l.dir.Fd()), path.Base(name), &st, unix.AT_SYMLINK_NOFOLLOW)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
 		return Entry{}, nil
 	}
 	if err != nil {
-		return Entry{}, err
+		return Entry{}, fmt.Errorf("stat %s: %w", name, err)
 	}
-	switch {
-	case fi.IsDir():
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFDIR:
 		return Entry{}, nil
-	case fi.Mode()&fs.ModeSymlink != 0:
-		target, err := root.Readlink(name)
+	case unix.S_IFLNK:
+		target, err := l.root.Readlink(name)
 		if err != nil {
 			return Entry{}, err
 		}
 		if err := checkLink(name, target); err != nil {
-			return Entry{}, &fault.Usage{Key: "kernel", Value: name, Err: err}
+			return bad(err)
 		}
 		return Entry{Path: name, Kind: 'l', Data: target}, nil
-	case !fi.Mode().IsRegular():
-		return Entry{}, &fault.Usage{Key: "kernel", Value: name, Err: errors.New("is neither a file nor a link")}
+	case unix.S_IFREG:
+		sum, err := l.hashes.of(l.root, name, &st)
+		if err != nil {
+			return Entry{}, err
+		}
+		kind := byte('f')
+		if st.Mode&0o111 != 0 {
+			kind = 'x'
+		}
+		return Entry{Path: name, Kind: kind, Data: sum}, nil
 	}
-	sum, err := hashes.of(root, name, fi)
-	if err != nil {
-		return Entry{}, err
-	}
-	kind := byte('f')
-	if fi.Mode()&0o111 != 0 {
-		kind = 'x'
-	}
-	return Entry{Path: name, Kind: kind, Data: sum}, nil
+	return bad(errors.New("is neither a file nor a link"))
 }
 
-// allFiles lists a directory that is under no version control.
-func allFiles(ctx context.Context, root *os.Root) ([]string, error) {
+// allFiles lists a directory that is under no version control. It follows no
+// links.
+func allFiles(ctx context.Context, dir string) ([]string, error) {
 	var names []string
-	err := fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
@@ -180,9 +222,9 @@ func allFiles(ctx context.Context, root *os.Root) ([]string, error) {
 		case droppings[path.Ext(name)] || strings.HasSuffix(name, "~"):
 			return nil
 		}
-		names = append(names, name)
+		names = append(names, filepath.ToSlash(strings.TrimPrefix(name, strings.TrimSuffix(dir, "/")+"/")))
 		if len(names) > maxFiles {
-			return &fault.Usage{Key: "kernel", Value: root.Name(), Err: fmt.Errorf("has more than %d files", maxFiles)}
+			return &fault.Usage{Key: "kernel", Value: dir, Err: fmt.Errorf("has more than %d files", maxFiles)}
 		}
 		return nil
 	})

@@ -7,13 +7,14 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"io/fs"
 	"os"
 	"sort"
+	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // hashes remembers what the files of one directory hashed to, so that only
@@ -60,9 +61,12 @@ func cutLast(line string) (value, name string, ok bool) {
 	return line[:i], line[i+1:], true
 }
 
-func (h *hashes) of(root *os.Root, name string, fi fs.FileInfo) (string, error) {
-	st := fi.Sys().(*syscall.Stat_t)
-	stamp := fmt.Sprintf("%d %d.%d %d.%d %d", st.Size, st.Mtim.Sec, st.Mtim.Nsec, st.Ctim.Sec, st.Ctim.Nsec, st.Ino)
+func (h *hashes) of(root *os.Root, name string, st *unix.Stat_t) (string, error) {
+	var b []byte
+	for _, n := range []int64{st.Size, int64(st.Mtim.Sec), int64(st.Mtim.Nsec), int64(st.Ctim.Sec), int64(st.Ctim.Nsec), int64(st.Ino)} {
+		b = append(strconv.AppendInt(b, n, 36), ' ')
+	}
+	stamp := string(b)
 	h.mu.Lock()
 	value, ok := h.known[name]
 	h.mu.Unlock()

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kernels
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"noiommu-farm/kernels/source"
+)
+
+var slow = flag.Bool("noiommu.slow", false, "build real kernels: an hour of one processor")
+
+// A real kernel that was built by two small steps from neighbours, an option
+// switched off and a source that goes back to an older one, is the kernel that
+// was built from nothing.
+func TestNeighbourEqualsClean(t *testing.T) {
+	if !*slow {
+		t.Skip("builds real kernels: run with -noiommu.slow")
+	}
+	dir, err := DefaultDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	users := &Cache{Dir: dir, Jobs: 2, Log: func(s string) { t.Log(s) }}
+	debian, err := ParseSource("debian:7.3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	build := func(c *Cache, s Source, config string) *Build {
+		t.Helper()
+		configuration, err := LoadConfiguration(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := c.Build(t.Context(), Request{s, configuration}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s: %s from %q in %v", config, b.Key, b.Neighbour, b.Took)
+		return b
+	}
+	first := build(users, debian, "noiommu,lkdtm")
+
+	// A cache with the source, and with that build alone.
+	// Beside it, so that files can be shared.
+	work, err := os.MkdirTemp(dir, "test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(work) })
+	cache := &Cache{Dir: filepath.Join(work, "cache"), Jobs: 2}
+	share(t, users, cache, "sources/"+first.SourceID, "builds/"+first.Key, "downloads", "imports")
+	// A newer source: a header and a file of VFIO differ.
+	tree := filepath.Join(work, "linux")
+	if out, err := exec.Command("cp", "-a", users.path("sources", first.SourceID, "tree"), tree).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, name := range []string{"drivers/vfio/vfio.h", "drivers/vfio/vfio_main.c"} {
+		path := filepath.Join(tree, name)
+		write(t, path, "#define FARM_LINE \"moves every line number\"\n"+string(read(t, path)))
+	}
+	changed, err := ParseSource("tree:" + tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	newer := build(cache, changed, "noiommu,lkdtm")
+	if newer.Neighbour != first.Key {
+		t.Fatalf("started from %q", newer.Neighbour)
+	}
+	if err := os.RemoveAll(cache.path("builds", first.Key)); err != nil {
+		t.Fatal(err)
+	}
+	got := build(cache, debian, "noiommu")
+	if got.Neighbour != newer.Key {
+		t.Fatalf("started from %q", got.Neighbour)
+	}
+
+	want := build(users, debian, "noiommu")
+	if want.Neighbour != "" {
+		clean := &Cache{Dir: filepath.Join(work, "clean"), Jobs: 2}
+		share(t, users, clean, "sources/"+first.SourceID, "downloads", "imports")
+		want = build(clean, debian, "noiommu")
+	}
+	if want.Neighbour != "" || want.Key != got.Key {
+		t.Fatalf("the clean build: %s from %q, want %s from nothing", want.Key, want.Neighbour, got.Key)
+	}
+	for _, pair := range [][2]string{{want.Vmlinux, got.Vmlinux}, {want.BzImage, got.BzImage}, {want.ConfigPath, got.ConfigPath}} {
+		if !bytes.Equal(read(t, pair[0]), read(t, pair[1])) {
+			t.Errorf("%s differs from a clean build's", filepath.Base(pair[1]))
+		}
+	}
+}
+
+// share puts parts of a cache in another by hard link.
+func share(t *testing.T, from, to *Cache, parts ...string) {
+	t.Helper()
+	for _, part := range parts {
+		if err := os.MkdirAll(filepath.Dir(to.path(part)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.Command("cp", "-al", from.path(part), to.path(part)).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+}
+
+func TestIncremental(t *testing.T) {
+	old, new := &source.Entry{Kind: 'f', Data: "1"}, &source.Entry{Kind: 'f', Data: "2"}
+	link := &source.Entry{Kind: 'l', Data: "x"}
+	for _, c := range []struct {
+		change source.Change
+		want   bool
+	}{
+		{source.Change{Path: "drivers/vfio/vfio_main.c", Old: old, New: new}, true},
+		{source.Change{Path: "drivers/vfio/vfio_main.c", New: new}, true},
+		{source.Change{Path: "drivers/vfio/vfio_main.c", Old: old}, true},
+		{source.Change{Path: "drivers/vfio/vfio_main.c", Old: old, New: link}, false},
+		{source.Change{Path: "drivers/vfio/Kconfig", Old: old, New: new}, true},
+		{source.Change{Path: "drivers/vfio/Makefile", Old: old, New: new}, false},
+		{source.Change{Path: "Kbuild", Old: old, New: new}, false},
+		{source.Change{Path: "arch/x86/Makefile.um", Old: old, New: new}, false},
+		{source.Change{Path: "scripts/mod/modpost.c", Old: old, New: new}, false},
+		{source.Change{Path: "tools/objtool/check.c", Old: old, New: new}, false},
+		{source.Change{Path: "tools/testing/selftests/vfio/Makefile", Old: old, New: new}, true},
+		{source.Change{Path: "Documentation/Makefile", Old: old, New: new}, true},
+	} {
+		if got := incremental([]source.Change{c.change}); got != c.want {
+			t.Errorf("%+v: %v", c.change, got)
+		}
+	}
+}
