@@ -32,7 +32,11 @@ var (
 	ofTask       = regexp.MustCompile(`^(?:INFO: task |.*\[)([^:\]]{1,15}):(\d+)(?:\]| )`)
 	stuck        = regexp.MustCompile(`CPU#(\d+) stuck for`)
 	lastFunction = regexp.MustCompile(`^\s*last function: (\w+)`)
-	endOf        = regexp.MustCompile(`^---\[ end (?:trace|Kernel panic)`)
+	// Functions that are named beside the stack: "hardirqs last enabled at
+	// (123): func+0x1/0x2", and where the memory behind arm's registers is from.
+	aside = regexp.MustCompile(`irqs last |^Register \w+ information`)
+
+	endOf = regexp.MustCompile(`^---\[ end (?:trace|Kernel panic)`)
 
 	// Lines that belong to a report although they name no function.
 	part = regexp.MustCompile(`^(?:\s|Call |Modules linked|Code:|Hardware name|Workqueue:|R[A-Z0-9]{1,2}\d?: |[A-Z]{2}\d?:|e?flags|x\d+ ?:|r\d+ ?:|sp :|pstate|CPU:|CPU |Pid:|Tainted|Comm|Process|Stack|Oops|Internal error|Unable to handle|Krnl|GPR|NIP|LR|MSR|CFAR|IRQMASK|<|-{3}|={3}|Read (?:of|at)|Write (?:of|at)|Allocated by|Freed by|The buggy|page:|Memory state|Disabling lock|irq event|hardirqs|softirqs|other info|Possible unsafe|stack backtrace|locks held|\d+ locks? held|but task|is trying|which lock|the existing|backtrace)`)
@@ -50,8 +54,8 @@ func (r *report) add(number int, text string) {
 		}
 	}
 	r.where(text)
-	if strings.Contains(text, "irqs last ") {
-		return // "hardirqs last enabled at (123): func+0x1/0x2" is no stack
+	if aside.MatchString(text) {
+		return
 	}
 	if stackStart.MatchString(text) {
 		r.stack++
@@ -63,8 +67,8 @@ func (r *report) add(number int, text string) {
 		r.frames = append(r.frames, frame{function: m[1]})
 	}
 	for _, fr := range frames(text) {
-		if fr.start && !fr.pc && len(r.finding.Lines) > 1 {
-			continue // the return address of a call that ends its function: not this one
+		if fr.start && len(r.finding.Lines) > 1 && (!fr.pc || strings.HasPrefix(text, "Krnl PSW")) {
+			continue // the address after a call or trap that ends the function before
 		}
 		if len(r.frames) < maxFrames {
 			fr.stack = r.stack

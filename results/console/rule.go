@@ -134,8 +134,8 @@ var rules = []rule{
 	r("WARNING: ", `WARNING: (kernel stack (?:regs|frame pointer)) at .* has bad .*value`, Warning, "WARNING: $1 has bad value", 0),
 
 	r("Time out waiting", `(?:\S+ \S+: |\w+: )?Time out waiting for iommufd object`, IommufdWait, "iommufd: time out waiting for object to become free", oneLine),
-	r("invoked oom-killer", `\S+ invoked oom-killer`, OOM, "OOM killer in $F", stackOnly),
-	r("Out of memory", `Out of memory: [Kk]ill`, OOM, "Out of memory: killed process", oneLine),
+	r("invoked oom-killer", `(\S+) invoked oom-killer`, OOM, "Out of memory: $1 invoked oom-killer", stackOnly),
+	r("Out of memory", `Out of memory: [Kk]ill`, OOM, "Out of memory: killed process", 0),
 
 	// Panics of their own; those that end an oops are its consequence.
 	r("Kernel panic", `Kernel panic - not syncing: Attempted to kill init!`, InitDied, "kernel panic: Attempted to kill init!", death),

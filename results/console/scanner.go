@@ -106,7 +106,7 @@ func (s *Scanner) Line(line string) []Finding {
 	if current != nil && !foreign(rec) {
 		current.read(s.number, rec)
 	}
-	if strings.HasPrefix(rec.text, "------------[ cut here ]") || strings.HasPrefix(rec.text, "=======") {
+	if strings.HasPrefix(rec.text, "------------[ cut here ]") || strings.HasPrefix(rec.text, "8<--- cut here") || strings.HasPrefix(rec.text, "=======") {
 		if s.rulers == nil || len(s.rulers) == maxOpen {
 			s.rulers = map[string]int{}
 		}
@@ -192,7 +192,7 @@ func (r *report) includes(next *rule, text string) bool {
 		return false
 	}
 	if strings.HasPrefix(text, "Kernel panic") {
-		return r.dying() || strings.Contains(text, "panic_on_warn") || r.rule.class == AtomicSleep || r.rule.class == SoftLockup || r.rule.class == HungTask || r.rule.class == RCUStall || r.rule.class == HardLockup
+		return r.dying() || strings.Contains(text, "panic_on_warn") || r.rule.class == AtomicSleep || r.rule.class == OOM || r.rule.class == SoftLockup || r.rule.class == HungTask || r.rule.class == RCUStall || r.rule.class == HardLockup
 	}
 	if next.traits&follows != 0 && r.dying() {
 		return true
@@ -201,6 +201,8 @@ func (r *report) includes(next *rule, text string) bool {
 	switch {
 	case r.rule.traits&preface != 0:
 		return early && (next.class == Bug || next.class == Warning) || next.traits&follows != 0
+	case r.rule.class == OOM:
+		return next.class == OOM && strings.HasPrefix(text, "Out of memory")
 	case r.rule.class == Warning:
 		return early && next.traits&preface != 0
 	}
