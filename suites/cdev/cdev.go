@@ -20,6 +20,7 @@ var Tests = []lab.Test{
 	{ID: "CD-03", Run: failedBind},
 	{ID: "CD-04", Run: deviceID},
 	{ID: "CD-05", Run: boundOnce},
+	{ID: "CD-07", Run: noHardware},
 	{ID: "CD-13", Run: iommufdClosedFirst},
 }
 

@@ -50,3 +50,19 @@ func iommufdClosedFirst(t *lab.T) {
 		t.Must(dev.Close(), "close the cdev")
 	}
 }
+
+// CD-07: there is no IOMMU to tell about.
+func noHardware(t *lab.T) {
+	for _, d := range t.Devices {
+		dev := t.Open(d)
+		fd := t.IOMMUFD()
+		devid := dev.Bind(fd)
+		for range 2 {
+			_, err := fd.HWInfo(devid)
+			t.Fails(err, unix.EOPNOTSUPP, "%s: IOMMU_GET_HW_INFO", d.Model)
+		}
+		_, err := fd.HWInfo(devid + 1)
+		t.Fails(err, unix.ENOENT, "%s: IOMMU_GET_HW_INFO of an unknown id", d.Model)
+		t.Must(dev.Close(), "close the cdev")
+	}
+}

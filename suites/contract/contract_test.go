@@ -24,7 +24,7 @@ var suites = map[string]string{
 var (
 	idPattern       = regexp.MustCompile(`^[A-Z]{2}-[0-9]{2}$`)
 	sourcePattern   = regexp.MustCompile(`^[a-z_]+(/[a-z_0-9]+)+\.[ch](:[0-9]+(-[0-9]+)?)?$`)
-	evidencePattern = regexp.MustCompile(`^(VFIO_[A-Z0-9_]+|IOMMU_[A-Z0-9_]+|open|stat|mmap|pread|pwrite|capset|pci\.(bind|unbind))(:E[A-Z0-9]+)?$|^(sysfs|proc|pagemap)\.reads$|^dma\.(bytes|interrupts)$`)
+	evidencePattern = regexp.MustCompile(`^(VFIO_[A-Z0-9_]+|IOMMU_[A-Z0-9_]+|open|stat|mmap|pread|pwrite|capset|pci\.(bind|unbind))(:E[A-Z0-9]+)?$|^(sysfs|proc|pagemap|kmsg)\.reads$|^sysfs\.writes(:E[A-Z0-9]+)?$|^dma\.(bytes|interrupts)$`)
 )
 
 func TestStatements(t *testing.T) {

@@ -41,9 +41,16 @@ var Statements = []Statement{
 	{
 		ID: "ND-05", Suite: "nodes",
 		Promise:  "A bound device without an IOMMU has the group noiommu-N, mode 0600, N being the id of an IOMMU group named vfio-noiommu that holds this device alone.",
-		Source:   []string{"drivers/vfio/group.c:565-567", "drivers/vfio/group.c:588-606"},
+		Source:   []string{"drivers/vfio/group.c:565-567", "drivers/vfio/group.c:588-618"},
 		Requires: []Requirement{Group, Noiommu, UnsafeMode, NoIOMMU},
 		Evidence: []string{"sysfs.reads", "stat"},
+	},
+	{
+		ID: "ND-09", Suite: "nodes",
+		Promise:  "The unsafe mode is a module parameter, mode 0644, that reads Y or N as it was written and refuses anything else.",
+		Source:   []string{"drivers/vfio/vfio_main.c:57-62"},
+		Requires: []Requirement{Noiommu},
+		Evidence: []string{"stat", "sysfs.reads", "sysfs.writes:EINVAL"},
 	},
 	{
 		ID: "ND-10", Suite: "nodes",
@@ -60,9 +67,16 @@ var Statements = []Statement{
 		Evidence: []string{"pci.bind", "pci.unbind", "stat", "stat:ENOENT"},
 	},
 	{
+		ID: "ND-12", Suite: "nodes",
+		Promise:  "The IOMMU group that VFIO makes for a device is inert: its type is unknown and cannot be changed, it reserves nothing.",
+		Source:   []string{"drivers/vfio/group.c:588-618", "drivers/iommu/iommu.c:962"},
+		Requires: []Requirement{Group, Noiommu, UnsafeMode, NoIOMMU},
+		Evidence: []string{"sysfs.reads", "sysfs.writes:EINVAL"},
+	},
+	{
 		ID: "ND-13", Suite: "nodes",
 		Promise:  "Two devices without an IOMMU get two groups, never a shared one, and two cdevs.",
-		Source:   []string{"drivers/vfio/group.c:588-606"},
+		Source:   []string{"drivers/vfio/group.c:588-618"},
 		Requires: also(onNoiommu, Group, Cdev, TwoDevices),
 		Evidence: []string{"sysfs.reads", "stat"},
 	},
@@ -71,7 +85,7 @@ var Statements = []Statement{
 	{
 		ID: "GR-01", Suite: "group",
 		Promise:  "A fresh group is VIABLE; with a container it is VIABLE|CONTAINER_SET; without it again, VIABLE.",
-		Source:   []string{"drivers/vfio/group.c:326-366"},
+		Source:   []string{"drivers/vfio/group.c:325-364"},
 		Requires: []Requirement{Group, NativeContainer, Noiommu, UnsafeMode, NoIOMMU},
 		Evidence: []string{"VFIO_GROUP_GET_STATUS", "VFIO_GROUP_SET_CONTAINER", "VFIO_GROUP_UNSET_CONTAINER"},
 	},
@@ -85,9 +99,16 @@ var Statements = []Statement{
 	{
 		ID: "GR-03", Suite: "group",
 		Promise:  "VFIO_GROUP_GET_DEVICE_FD without a container is EINVAL, and with a name that is no device of the group ENODEV.",
-		Source:   []string{"drivers/vfio/group.c:31-57", "drivers/vfio/group.c:168-178"},
+		Source:   []string{"drivers/vfio/group.c:31-57", "drivers/vfio/group.c:170-179"},
 		Requires: []Requirement{Group, NativeContainer, Noiommu, UnsafeMode, NoIOMMU},
 		Evidence: []string{"VFIO_GROUP_GET_DEVICE_FD:EINVAL", "VFIO_GROUP_GET_DEVICE_FD:ENODEV", "VFIO_GROUP_GET_DEVICE_FD"},
+	},
+	{
+		ID: "GR-04", Suite: "group",
+		Promise:  "A native container without a group offers TYPE1 and TYPE1v2, and NOIOMMU exactly while the unsafe mode is on.",
+		Source:   []string{"drivers/vfio/container.c:46-53", "drivers/vfio/container.c:184-232"},
+		Requires: []Requirement{Group, NativeContainer, Noiommu},
+		Evidence: []string{"VFIO_CHECK_EXTENSION", "sysfs.reads"},
 	},
 	{
 		ID: "GR-05", Suite: "group",
@@ -104,21 +125,56 @@ var Statements = []Statement{
 		Evidence: []string{"VFIO_SET_IOMMU", "VFIO_SET_IOMMU:EINVAL", "VFIO_SET_IOMMU:ENODEV"},
 	},
 	{
+		ID: "GR-07", Suite: "group",
+		Promise:  "With the unsafe mode switched off after the bind, a group still takes a container but the container gets no IOMMU: ENODEV.",
+		Source:   []string{"drivers/vfio/container.c:46-53"},
+		Requires: []Requirement{Group, NativeContainer, Noiommu, UnsafeMode, NoIOMMU},
+		Evidence: []string{"VFIO_GROUP_SET_CONTAINER", "VFIO_CHECK_EXTENSION", "VFIO_SET_IOMMU:ENODEV", "VFIO_SET_IOMMU"},
+	},
+	{
 		ID: "GR-08", Suite: "group",
 		Promise:  "VFIO_GROUP_GET_DEVICE_FD needs VFIO_SET_IOMMU first; a no-IOMMU container has no mapping ioctls.",
-		Source:   []string{"drivers/vfio/container.c:46-53", "drivers/vfio/container.c:502-520"},
+		Source:   []string{"drivers/vfio/container.c:46-53", "drivers/vfio/container.c:503-520"},
 		Requires: []Requirement{Group, NativeContainer, Noiommu, UnsafeMode, NoIOMMU},
 		Evidence: []string{
 			"VFIO_GROUP_GET_DEVICE_FD:EINVAL", "VFIO_SET_IOMMU", "VFIO_GROUP_GET_DEVICE_FD",
 			"VFIO_IOMMU_MAP_DMA:ENOTTY", "VFIO_IOMMU_GET_INFO:ENOTTY", "VFIO_DEVICE_GET_INFO",
 		},
 	},
+	{
+		ID: "GR-09", Suite: "group",
+		Promise:  "An open device holds its container: VFIO_GROUP_UNSET_CONTAINER is EBUSY, another VFIO_GROUP_SET_CONTAINER EINVAL.",
+		Source:   []string{"drivers/vfio/group.c:81-105", "drivers/vfio/group.c:122-126"},
+		Requires: []Requirement{Group, NativeContainer, Noiommu, UnsafeMode, NoIOMMU},
+		Evidence: []string{"VFIO_GROUP_UNSET_CONTAINER:EBUSY", "VFIO_GROUP_UNSET_CONTAINER", "VFIO_GROUP_SET_CONTAINER:EINVAL"},
+	},
+	{
+		ID: "GR-16", Suite: "group",
+		Promise:  "A device descriptor from the group is no cdev: it cannot be bound (EINVAL) or attached (ENOTTY), and answers all else.",
+		Source:   []string{"drivers/vfio/device_cdev.c:119-121", "drivers/vfio/vfio_main.c:1388-1399"},
+		Requires: []Requirement{Group, NativeContainer, NoiommuCdev, UnsafeMode, NoIOMMU},
+		Evidence: []string{"VFIO_DEVICE_BIND_IOMMUFD:EINVAL", "VFIO_DEVICE_ATTACH_IOMMUFD_PT:ENOTTY", "VFIO_DEVICE_GET_INFO"},
+	},
+	{
+		ID: "GR-17", Suite: "group",
+		Promise:  "The group gives several descriptors of one device, and the last one closed releases it.",
+		Source:   []string{"drivers/vfio/vfio_main.c:599-620"},
+		Requires: []Requirement{Group, NativeContainer, Noiommu, UnsafeMode, NoIOMMU},
+		Evidence: []string{"VFIO_GROUP_GET_DEVICE_FD", "VFIO_DEVICE_GET_INFO", "VFIO_GROUP_UNSET_CONTAINER:EBUSY", "VFIO_GROUP_UNSET_CONTAINER"},
+	},
+	{
+		ID: "GR-18", Suite: "group",
+		Promise:  "Every VFIO_GROUP_GET_DEVICE_FD that succeeds is logged once, with the name of the process.",
+		Source:   []string{"drivers/vfio/group.c:286-288"},
+		Requires: []Requirement{Group, NativeContainer, Noiommu, UnsafeMode, NoIOMMU},
+		Evidence: []string{"VFIO_GROUP_GET_DEVICE_FD", "kmsg.reads"},
+	},
 
 	// Suite cdev: the device's own node.
 	{
 		ID: "CD-01", Suite: "cdev",
 		Promise:  "Before VFIO_DEVICE_BIND_IOMMUFD every other use of a cdev fails with EINVAL: ioctls, attach, detach, read, write, mmap.",
-		Source:   []string{"drivers/vfio/vfio_main.c:1380-1382", "drivers/vfio/vfio_main.c:1431-1468"},
+		Source:   []string{"drivers/vfio/vfio_main.c:1380-1382", "drivers/vfio/vfio_main.c:1422-1468"},
 		Requires: []Requirement{Cdev, NoiommuCdev, UnsafeMode},
 		Evidence: []string{
 			"open", "VFIO_DEVICE_GET_INFO:EINVAL", "VFIO_DEVICE_GET_REGION_INFO:EINVAL", "VFIO_DEVICE_ATTACH_IOMMUFD_PT:EINVAL",
@@ -128,7 +184,7 @@ var Statements = []Statement{
 	{
 		ID: "CD-02", Suite: "cdev",
 		Promise:  "VFIO_DEVICE_BIND_IOMMUFD refuses a negative or closed descriptor, a file that is no iommufd, an unknown flag, a short argsz and a non-zero tail, each with its own errno.",
-		Source:   []string{"drivers/vfio/device_cdev.c:84-140"},
+		Source:   []string{"drivers/vfio/device_cdev.c:92-140"},
 		Requires: []Requirement{Cdev, NoiommuCdev, UnsafeMode},
 		Evidence: []string{
 			"VFIO_DEVICE_BIND_IOMMUFD:EINVAL", "VFIO_DEVICE_BIND_IOMMUFD:EBADF", "VFIO_DEVICE_BIND_IOMMUFD:EBADFD",
@@ -138,28 +194,35 @@ var Statements = []Statement{
 	{
 		ID: "CD-03", Suite: "cdev",
 		Promise:  "A failed bind has no effect: the group can be opened, a good bind works, and the device can be unbound without a warning.",
-		Source:   []string{"drivers/vfio/device_cdev.c:170-179", "drivers/vfio/group.c:505-515"},
+		Source:   []string{"drivers/vfio/device_cdev.c:170-179", "drivers/vfio/group.c:504-514"},
 		Requires: also(onNoiommu, Group, Cdev),
 		Evidence: []string{"VFIO_DEVICE_BIND_IOMMUFD:EBADFD", "VFIO_DEVICE_BIND_IOMMUFD", "open:EBUSY", "pci.unbind"},
 	},
 	{
 		ID: "CD-04", Suite: "cdev",
 		Promise:  "VFIO_DEVICE_BIND_IOMMUFD returns the id of the new device object, 1 in a fresh iommufd.",
-		Source:   []string{"drivers/iommu/iommufd/device.c:310-357", "drivers/vfio/device_cdev.c:156-160"},
+		Source:   []string{"drivers/iommu/iommufd/device.c:310-357", "drivers/vfio/device_cdev.c:156-159"},
 		Requires: []Requirement{Cdev, NoiommuCdev, UnsafeMode},
 		Evidence: []string{"VFIO_DEVICE_BIND_IOMMUFD", "IOMMU_IOAS_ALLOC", "IOMMU_DESTROY:EBUSY", "IOMMU_DESTROY:ENOENT"},
 	},
 	{
 		ID: "CD-05", Suite: "cdev",
 		Promise:  "A cdev is bound once: a second bind on the descriptor, or on a second descriptor of the same device, fails with EINVAL until the first is closed.",
-		Source:   []string{"drivers/vfio/device_cdev.c:127-131", "drivers/vfio/vfio_main.c:604-612"},
+		Source:   []string{"drivers/vfio/device_cdev.c:127-131", "drivers/vfio/vfio_main.c:599-620"},
 		Requires: []Requirement{Cdev, NoiommuCdev, UnsafeMode},
 		Evidence: []string{"open", "VFIO_DEVICE_BIND_IOMMUFD", "VFIO_DEVICE_BIND_IOMMUFD:EINVAL"},
 	},
 	{
+		ID: "CD-07", Suite: "cdev",
+		Promise:  "IOMMU_GET_HW_INFO for a device without an IOMMU is EOPNOTSUPP.",
+		Source:   []string{"drivers/iommu/iommufd/device.c:1654"},
+		Requires: onNoiommu,
+		Evidence: []string{"IOMMU_GET_HW_INFO:EOPNOTSUPP", "IOMMU_GET_HW_INFO:ENOENT"},
+	},
+	{
 		ID: "CD-13", Suite: "cdev",
 		Promise:  "A bound device keeps its iommufd: with the iommufd closed first it still answers and can be detached, and closing it frees everything.",
-		Source:   []string{"drivers/iommu/iommufd/device.c:330-336"},
+		Source:   []string{"drivers/iommu/iommufd/device.c:330-335"},
 		Requires: []Requirement{Cdev, NoiommuCdev, UnsafeMode},
 		Evidence: []string{"VFIO_DEVICE_GET_INFO", "VFIO_DEVICE_DETACH_IOMMUFD_PT", "IOMMU_IOAS_MAP"},
 	},
@@ -231,14 +294,14 @@ var Statements = []Statement{
 	{
 		ID: "IA-12", Suite: "ioas",
 		Promise:  "With a device attached a mapping must be aligned to pages, not empty, readable or writeable, of memory that is there and allows it, and over no other; each failure has its errno and leaves nothing.",
-		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:183-221", "drivers/iommu/iommufd/ioas.c:246-285"},
+		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:183-221", "drivers/iommu/iommufd/ioas.c:244-281"},
 		Requires: also(onNoiommu, Hugepages),
 		Evidence: []string{"IOMMU_IOAS_MAP:EINVAL", "IOMMU_IOAS_MAP:EEXIST", "IOMMU_IOAS_MAP:EFAULT", "IOMMU_IOAS_MAP:EOPNOTSUPP", "IOMMU_IOAS_MAP:ENOENT", "IOMMU_IOAS_MAP", "IOMMU_IOAS_UNMAP"},
 	},
 	{
 		ID: "IA-14", Suite: "ioas",
 		Promise:  "IOMMU_IOAS_UNMAP takes whole areas: a range that cuts one is ENOENT and leaves it, more than an area returns the bytes that were mapped, (0,U64_MAX) takes everything.",
-		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:744-865", "drivers/iommu/iommufd/ioas.c:339-375"},
+		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:744-864", "drivers/iommu/iommufd/ioas.c:340-376"},
 		Requires: also(onNoiommu, Hugepages),
 		Evidence: []string{"IOMMU_IOAS_UNMAP", "IOMMU_IOAS_UNMAP:ENOENT", "IOMMU_IOAS_UNMAP:EINVAL", "IOMMU_IOAS_NOIOMMU_GET_PA"},
 	},
@@ -385,9 +448,16 @@ var Statements = []Statement{
 		Evidence: []string{"open", "open:EPERM", "capset"},
 	},
 	{
+		ID: "PE-03", Suite: "permission",
+		Promise:  "Each step of the native container needs CAP_SYS_RAWIO: VFIO_GROUP_SET_CONTAINER, VFIO_SET_IOMMU and VFIO_GROUP_GET_DEVICE_FD are EPERM without it.",
+		Source:   []string{"drivers/vfio/container.c:424-425", "drivers/vfio/container.c:36-37", "drivers/vfio/container.c:514-515"},
+		Requires: []Requirement{Group, NativeContainer, Noiommu, UnsafeMode, NoIOMMU},
+		Evidence: []string{"VFIO_GROUP_SET_CONTAINER:EPERM", "VFIO_SET_IOMMU:EPERM", "VFIO_GROUP_GET_DEVICE_FD:EPERM", "VFIO_GROUP_GET_DEVICE_FD", "capset"},
+	},
+	{
 		ID: "PE-05", Suite: "permission",
 		Promise:  "Binding, attaching, mapping and unmapping through files that are open already need no CAP_SYS_RAWIO.",
-		Source:   []string{"drivers/vfio/device_cdev.c:84-183", "drivers/iommu/iommufd/ioas.c:246-375"},
+		Source:   []string{"drivers/vfio/device_cdev.c:92-180", "drivers/iommu/iommufd/ioas.c:244-376"},
 		Requires: also(onNoiommu, Hugepages),
 		Evidence: []string{"VFIO_DEVICE_BIND_IOMMUFD", "VFIO_DEVICE_ATTACH_IOMMUFD_PT", "IOMMU_IOAS_MAP", "IOMMU_IOAS_UNMAP", "capset"},
 	},
@@ -429,6 +499,15 @@ var Statements = []Statement{
 		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:893-897"},
 		Requires: []Requirement{NoiommuCdev, UnsafeMode, IOMMU, Hugepages},
 		Evidence: []string{"IOMMU_IOAS_MAP", "VFIO_DEVICE_ATTACH_IOMMUFD_PT", "IOMMU_IOAS_NOIOMMU_GET_PA:EOPNOTSUPP", "IOMMU_IOAS_NOIOMMU_GET_PA:ENOENT"},
+	},
+
+	// Suite taint, while devices are bound.
+	{
+		ID: "TL-03", Suite: "taint",
+		Promise:  "A bind logs once for the group and once for the cdev that the kernel is tainted.",
+		Source:   []string{"drivers/vfio/vfio_main.c:371-372", "drivers/vfio/group.c:654"},
+		Requires: also(onNoiommu, Group, Cdev),
+		Evidence: []string{"pci.bind", "pci.unbind", "kmsg.reads"},
 	},
 
 	// Suite taint, after everything else.

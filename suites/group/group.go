@@ -18,9 +18,15 @@ var Tests = []lab.Test{
 	{ID: "GR-01", Run: status},
 	{ID: "GR-02", Run: openOnce},
 	{ID: "GR-03", Run: noDevice},
+	{ID: "GR-04", Run: emptyContainer},
 	{ID: "GR-05", Run: extensions},
 	{ID: "GR-06", Run: setIOMMU},
+	{ID: "GR-07", Run: modeOff},
 	{ID: "GR-08", Run: deviceFd},
+	{ID: "GR-09", Run: heldContainer},
+	{ID: "GR-16", Run: noCdev},
+	{ID: "GR-17", Run: manyFds},
+	{ID: "GR-18", Run: openIsLogged},
 }
 
 const (

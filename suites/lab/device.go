@@ -186,6 +186,14 @@ func (t *T) SetUnsafeMode(on bool) {
 // UnsafeMode is the module parameter as it reads now.
 func (t *T) UnsafeMode() string { return t.ReadFile("/" + unsafeMode) }
 
+// WriteFile writes text to a file of /sys in one write and counts it as
+// "sysfs.writes".
+func (t *T) WriteFile(path, text string) error {
+	err := writeFile(path, text)
+	t.Tally.Did("sysfs.writes", err)
+	return err
+}
+
 // writeFile writes to an existing file in one write, as sysfs wants it. The
 // error is an unwrapped [unix.Errno].
 func writeFile(path, text string) error {

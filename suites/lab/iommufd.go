@@ -38,6 +38,13 @@ func (f *IOMMUFD) Destroy(id uint32) error {
 	return err
 }
 
+// HWInfo is IOMMU_GET_HW_INFO.
+func (f *IOMMUFD) HWInfo(devid uint32) (uapi.HWInfo, error) {
+	arg := uapi.HWInfo{Size: size[uapi.HWInfo](), DevID: devid}
+	_, err := f.Ioctl(uapi.IOMMU_GET_HW_INFO, unsafe.Pointer(&arg))
+	return arg, err
+}
+
 // IOAS is an I/O address space of an iommufd.
 type IOAS struct {
 	ID uint32

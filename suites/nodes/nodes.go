@@ -19,8 +19,10 @@ import (
 var Tests = []lab.Test{
 	{ID: "ND-04", Run: cdevNode},
 	{ID: "ND-05", Run: groupNode},
+	{ID: "ND-09", Run: parameter},
 	{ID: "ND-10", Run: modeAtBind},
 	{ID: "ND-11", Run: goneAfterUnbind},
+	{ID: "ND-12", Run: inertGroup},
 	{ID: "ND-13", Run: nothingShared},
 }
 

@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noiommu-farm/suites/lab"
+	"noiommu-farm/suites/uapi"
 )
 
 // PE-02: the group asks for the capability as the cdev does.
@@ -34,6 +35,28 @@ func openGroup(t *lab.T) {
 			_, err := t.TryOpenGroup(d)
 			t.Fails(err, unix.EPERM, "%s: open a group that is open, with no capability", d.Model)
 		})
+	}
+}
+
+// PE-03: every step of the native container asks again.
+func container(t *lab.T) {
+	for _, d := range t.Devices {
+		group, container := t.OpenGroup(d), t.OpenContainer()
+		for _, step := range []struct {
+			name string
+			do   func() error
+		}{
+			{"VFIO_GROUP_SET_CONTAINER", func() error { return group.SetContainer(container.Fd()) }},
+			{"VFIO_SET_IOMMU", func() error { return container.SetIOMMU(uapi.VFIO_NOIOMMU_IOMMU) }},
+			{"VFIO_GROUP_GET_DEVICE_FD", func() error { _, err := group.DeviceFd(d); return err }},
+		} {
+			t.WithCaps(lab.AllCaps&^lab.RawIO, func() {
+				t.Fails(step.do(), unix.EPERM, "%s: %s without CAP_SYS_RAWIO", d.Model, step.name)
+			})
+			t.WithCaps(lab.RawIO, func() {
+				t.Must(step.do(), "%s: %s with CAP_SYS_RAWIO alone", d.Model, step.name)
+			})
+		}
 	}
 }
 

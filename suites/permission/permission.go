@@ -15,6 +15,7 @@ import (
 var Tests = []lab.Test{
 	{ID: "PE-01", Run: openCdev},
 	{ID: "PE-02", Run: openGroup},
+	{ID: "PE-03", Run: container},
 	{ID: "PE-05", Run: openFiles},
 	{ID: "PE-06", Run: getPA},
 }

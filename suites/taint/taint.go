@@ -14,6 +14,7 @@ import (
 var Tests = []lab.Test{
 	{ID: "TL-01", Run: bootOnly},
 	{ID: "TL-02", Run: firstBind},
+	{ID: "TL-03", Run: bindIsLogged},
 	{ID: "TL-05", Run: neverWarned},
 }
 
@@ -48,6 +49,19 @@ func firstBind(t *lab.T) {
 
 	t.Must(t.Unbind(d), "unbind %s", d.BDF)
 	lab.Equal(t, t.Taint(), before|lab.TaintUser, "taint after the unbind")
+}
+
+// TL-03: each interface says in the log that it taints.
+func bindIsLogged(t *lab.T) {
+	for _, d := range t.Devices {
+		t.Must(t.Unbind(d), "unbind %s", d.BDF)
+		log := t.KernelLog()
+		t.Must(t.Bind(d), "bind %s", d.BDF)
+		messages := log.Messages()
+		lab.Equal(t, lab.Count(messages, d.BDF, "Adding kernel taint for vfio-noiommu group on device"), 1, "%s: messages of the group", d.Model)
+		lab.Equal(t, lab.Count(messages, d.BDF, "Adding kernel taint for vfio-noiommu cdev"), 1, "%s: messages of the cdev", d.Model)
+		lab.Equal(t, lab.Count(messages, "Adding kernel taint"), 2, "%s: messages of both", d.Model)
+	}
 }
 
 // TL-05: no warning, no oops, no bad page.
