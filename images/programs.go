@@ -10,6 +10,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // addPrograms builds main packages with one run of the go command, so that
@@ -64,6 +65,7 @@ func goCommand(ctx context.Context, dir string, env []string, args ...string) er
 	c.Dir = dir
 	c.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOAMD64=v1", "GOWORK=off")
 	c.Env = append(c.Env, env...)
+	c.WaitDelay = time.Second // a compiler that outlives the go command holds its output open
 	out, err := c.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, out)
