@@ -8,7 +8,6 @@ package uapi
 var (
 	IOMMU_DESTROY             = Ioctl{"IOMMU_DESTROY", 0x3b80}
 	IOMMU_IOAS_ALLOC          = Ioctl{"IOMMU_IOAS_ALLOC", 0x3b81}
-	IOMMU_IOAS_COPY           = Ioctl{"IOMMU_IOAS_COPY", 0x3b83}
 	IOMMU_IOAS_IOVA_RANGES    = Ioctl{"IOMMU_IOAS_IOVA_RANGES", 0x3b84}
 	IOMMU_IOAS_MAP            = Ioctl{"IOMMU_IOAS_MAP", 0x3b85}
 	IOMMU_IOAS_UNMAP          = Ioctl{"IOMMU_IOAS_UNMAP", 0x3b86}
@@ -75,17 +74,6 @@ type IOASUnmap struct {
 	IOASID uint32
 	IOVA   uint64
 	Length uint64
-}
-
-// IOASCopy is struct iommu_ioas_copy.
-type IOASCopy struct {
-	Size      uint32
-	Flags     uint32
-	DstIOASID uint32
-	SrcIOASID uint32
-	Length    uint64
-	DstIOVA   uint64
-	SrcIOVA   uint64
 }
 
 // IOASNoiommuGetPA is struct iommu_ioas_noiommu_get_pa.

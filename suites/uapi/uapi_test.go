@@ -125,7 +125,6 @@ func TestLayout(t *testing.T) {
 		"vfio_device_info":              DeviceInfo{},
 		"vfio_region_info":              RegionInfo{},
 		"vfio_irq_info":                 IRQInfo{},
-		"vfio_irq_set":                  IRQSet{},
 		"vfio_device_bind_iommufd":      DeviceBindIOMMUFD{},
 		"vfio_device_attach_iommufd_pt": DeviceAttachIOMMUFDPT{},
 		"vfio_device_detach_iommufd_pt": DeviceDetachIOMMUFDPT{},

@@ -15,7 +15,6 @@ var (
 	VFIO_DEVICE_GET_INFO          = Ioctl{"VFIO_DEVICE_GET_INFO", 0x3b6b}
 	VFIO_DEVICE_GET_REGION_INFO   = Ioctl{"VFIO_DEVICE_GET_REGION_INFO", 0x3b6c}
 	VFIO_DEVICE_GET_IRQ_INFO      = Ioctl{"VFIO_DEVICE_GET_IRQ_INFO", 0x3b6d}
-	VFIO_DEVICE_SET_IRQS          = Ioctl{"VFIO_DEVICE_SET_IRQS", 0x3b6e}
 	VFIO_DEVICE_RESET             = Ioctl{"VFIO_DEVICE_RESET", 0x3b6f}
 	VFIO_DEVICE_FEATURE           = Ioctl{"VFIO_DEVICE_FEATURE", 0x3b75}
 	VFIO_DEVICE_BIND_IOMMUFD      = Ioctl{"VFIO_DEVICE_BIND_IOMMUFD", 0x3b76}
@@ -35,13 +34,7 @@ const (
 	VFIO_GROUP_FLAGS_VIABLE        = 1 << 0
 	VFIO_GROUP_FLAGS_CONTAINER_SET = 1 << 1
 
-	VFIO_DEVICE_FLAGS_RESET = 1 << 0
-	VFIO_DEVICE_FLAGS_PCI   = 1 << 1
-
-	VFIO_IRQ_SET_DATA_NONE      = 1 << 0
-	VFIO_IRQ_SET_DATA_EVENTFD   = 1 << 2
-	VFIO_IRQ_SET_ACTION_UNMASK  = 1 << 4
-	VFIO_IRQ_SET_ACTION_TRIGGER = 1 << 5
+	VFIO_DEVICE_FLAGS_PCI = 1 << 1
 
 	VFIO_DEVICE_ATTACH_PASID = 1 << 0
 
@@ -49,11 +42,7 @@ const (
 	VFIO_PCI_BAR0_REGION_INDEX   = 0
 	VFIO_PCI_CONFIG_REGION_INDEX = 7
 	VFIO_PCI_NUM_REGIONS         = 9
-	VFIO_PCI_INTX_IRQ_INDEX      = 0
 	VFIO_PCI_MSI_IRQ_INDEX       = 1
-	VFIO_PCI_MSIX_IRQ_INDEX      = 2
-	VFIO_PCI_ERR_IRQ_INDEX       = 3
-	VFIO_PCI_REQ_IRQ_INDEX       = 4
 	VFIO_PCI_NUM_IRQS            = 5
 )
 
@@ -88,15 +77,6 @@ type IRQInfo struct {
 	Argsz uint32
 	Flags uint32
 	Index uint32
-	Count uint32
-}
-
-// IRQSet is struct vfio_irq_set without its data.
-type IRQSet struct {
-	Argsz uint32
-	Flags uint32
-	Index uint32
-	Start uint32
 	Count uint32
 }
 
