@@ -272,6 +272,42 @@ func TestConsequences(t *testing.T) {
 	}
 }
 
+// TestReboot boots twice in one log. The first boot is none.
+func TestReboot(t *testing.T) {
+	boot := "[    0.000000] Linux version 7.3.4 (gcc 12.2.0) #1\n[    1.500000] vfio: probe\n"
+	if found := classify(t, []byte(boot)); len(found) > 0 {
+		t.Errorf("one boot: %v", found)
+	}
+	found := classify(t, []byte(boot+boot))
+	if len(found) != 1 || found[0].Class != Reboot || found[0].First != 3 {
+		t.Errorf("two boots: %v", found)
+	}
+}
+
+// TestInitDied tells the end of process 1 from an oops that killed it.
+func TestInitDied(t *testing.T) {
+	for _, c := range []struct {
+		pid  string
+		want []Class
+	}{
+		{"1 Comm: agent", []Class{PageFault}},
+		{"77 Comm: test", []Class{PageFault, InitDied}},
+	} {
+		log := "[    1.000000] BUG: kernel NULL pointer dereference, address: 0000000000000008\n" +
+			"[    1.000001] CPU: 0 UID: 0 PID: " + c.pid + " Not tainted 7.3.4 #1\n" +
+			"[    1.000002] RIP: 0010:vfio_df_open+0x12/0x34\n" +
+			"[    1.000003] ---[ end trace 0000000000000000 ]---\n" +
+			"[    1.000004] Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000009\n"
+		var got []Class
+		for _, f := range classify(t, []byte(log)) {
+			got = append(got, f.Class)
+		}
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("PID %s (-want +got):\n%s", c.pid, diff)
+		}
+	}
+}
+
 // TestScannerStreams feeds a log in lines and must find what Classify finds.
 func TestScannerStreams(t *testing.T) {
 	for _, file := range logs(t) {

@@ -12,6 +12,7 @@ import (
 type record struct {
 	context string // who printed it: "T123", "C0", or "" when not told
 	text    string
+	seconds int  // of the time stamp, 0 without one
 	stamped bool // it had a printk time stamp or a syslog level: the kernel's own
 }
 
@@ -36,12 +37,8 @@ var (
 	syslog = regexp.MustCompile(`^(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\S*) (?:\S+ )?kernel: ?`)
 )
 
-// stripper takes prefixes off lines and remembers whether the log has any.
-type stripper struct {
-	stamps int // lines with a time stamp so far
-}
-
-func (s *stripper) strip(line string) record {
+// strip takes off what stands before the kernel's text.
+func strip(line string) record {
 	if strings.IndexByte(line, '\x1b') >= 0 {
 		line = ansi.ReplaceAllString(line, "")
 	}
@@ -61,7 +58,7 @@ func (s *stripper) strip(line string) record {
 	}
 	if t != "" {
 		line, r.stamped = line[len(t):], true
-		s.stamps++
+		r.seconds = number(strings.TrimLeft(t[1:strings.IndexByte(t, '.')], " "))
 		if c := caller.FindStringSubmatch(line); c != nil {
 			r.context = c[1]
 			line = line[len(c[0]):]

@@ -15,13 +15,15 @@ type report struct {
 	context string
 	finding Finding
 
-	frames  []frame
-	stack   int    // number of stacks begun
-	access  string // "Read", "Write"
-	became  int    // the stack of "... which became HARDIRQ-irq-safe at:"
-	idle    int    // lines since the last one that is surely part of it
-	pending []string
-	ended   bool // its end mark was seen
+	frames   []frame
+	stack    int    // number of stacks begun
+	access   string // "Read", "Write"
+	became   int    // the stack of "... which became HARDIRQ-irq-safe at:"
+	idle     int    // lines since the last one that is surely part of it
+	pending  []string
+	ended    bool // its end mark was seen
+	deadly   bool // a later line of it says that the task dies
+	complete bool // what follows is the panic's own stack
 }
 
 var (
@@ -54,7 +56,7 @@ func (r *report) add(number int, text string) {
 		}
 	}
 	r.where(text)
-	if aside.MatchString(text) {
+	if aside.MatchString(text) || r.complete {
 		return
 	}
 	if stackStart.MatchString(text) {

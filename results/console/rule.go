@@ -33,6 +33,8 @@ const (
 	asleep                       // the task sleeps: skip how
 	announces                    // the finding it announces comes on a later line
 	preface                      // the WARNING or BUG line comes on a later or an earlier line
+	again                        // only if a kernel ran before
+	ignored                      // looks like a first line and is not
 	needsStack                   // only a finding if a stack follows
 )
 
@@ -46,8 +48,8 @@ const fn = `(?:\[<[0-9a-f]+>\] )?(?:[A-Za-z_.$][\w.$]*\+|0x[0-9a-f]+)`
 // rules are tried in this order; the first that matches wins. The kernel file
 // that prints the line is named where it is not plain.
 var rules = []rule{
-	// The farm's own marks and the noiommu driver's announcements look like
-	// nothing below, and need no rule.
+	r("kasan: bad access", `BUG .*: kasan: bad access detected`, KASAN, "", ignored), // goes on an old KASAN report
+	r("Linux version ", `Linux version \d`, Reboot, "unexpected kernel reboot", oneLine|again),
 
 	// Sanitizers: mm/kasan/report.c, mm/kmsan/report.c, kernel/kcsan/report.c,
 	// mm/kfence/report.c, lib/ubsan.c.
@@ -84,7 +86,7 @@ var rules = []rule{
 	// kernel/workqueue.c.
 	r("stall", `(?:rcu: )?INFO: (?:rcu_?\w* (?:self-)?detected (?:expedited )?stalls?|rcu_\w+ detected|rcu_\w+ self-detected)`, RCUStall, "INFO: rcu detected stall in $F", operation),
 	r("stall", `(?:rcu: )?rcu_\w+ kthread starved`, RCUStall, "INFO: rcu detected stall in $F", operation),
-	r("blocked for more than", `INFO: task (?:.{1,40}):\d+ (?:<.*> )?(?:is )?blocked (?:(?:on|in) .* )?for more than`, HungTask, "INFO: task hung in $F", asleep),
+	r("blocked", `INFO: task (?:.{1,40}):\d+ (?:<.*> )?(?:is )?blocked (?:(?:on|in) .* )?for more than`, HungTask, "INFO: task hung in $F", asleep),
 	r("task", `INFO: task (?:.{1,40}):\d+ can't die for more than`, HungTask, "INFO: task can't die in $F", asleep),
 	r("soft lockup", `(?:NMI watchdog: |watchdog: )?BUG: soft lockup`, SoftLockup, "BUG: soft lockup in $F", operation),
 	r("hard LOCKUP", `(?:NMI watchdog: |watchdog: )?(?:Watchdog detected|CPU\d+: Watchdog detected) hard LOCKUP`, HardLockup, "BUG: hard lockup in $F", operation),
@@ -164,6 +166,9 @@ func match(rec record) (*rule, []string) {
 			continue
 		}
 		if groups := rule.match.FindStringSubmatch(text); groups != nil {
+			if rule.traits&ignored != 0 {
+				return nil, nil
+			}
 			return rule, groups
 		}
 	}

@@ -51,11 +51,12 @@ func Classify(log io.Reader) ([]Finding, error) {
 // Scanner finds complaints line by line. The zero value is ready. It is not
 // for concurrent use.
 type Scanner struct {
-	stripper stripper
-	number   int // of the last line
-	open     []*report
-	rulers   map[string]int // by context, the line number of the last ruler
-	found    int
+	number  int // of the last line
+	open    []*report
+	rulers  map[string]int // by context, the line number of the last ruler
+	found   int
+	running bool // a kernel has booted
+	died    int  // the last line of the last oops that was returned
 }
 
 // Line reads the next line, without its line feed, and returns the findings
@@ -66,18 +67,27 @@ func (s *Scanner) Line(line string) []Finding {
 	if len(line) > MaxLine {
 		line = line[:MaxLine]
 	}
-	rec := s.stripper.strip(line)
+	rec := strip(line)
 	var done []Finding
 
 	current := s.reading(rec.context)
 	rule, groups := match(rec)
-	if foreign(rec) {
+	switch {
+	case rule == nil:
+	case foreign(rec):
 		rule = nil
+	case rule.traits&again != 0 && !s.running:
+		rule = nil
+	case strings.Contains(rec.text, "Fatal exception") && s.died > 0 && s.number-s.died < windowOfDeath && !current.dying():
+		rule = nil // of an oops that another report came after
 	}
+	s.running = s.running || rec.seconds > 0 || strings.HasPrefix(rec.text, "Linux version ")
 	if rule != nil && current != nil && current.includes(rule, rec.text) {
 		if strings.HasPrefix(rec.text, "Kernel panic") {
-			current.finding.Panicked = true
+			current.finding.Panicked, current.ended = true, false
+			current.complete = current.hasStack()
 		}
+		current.deadly = current.deadly || rule.traits&death != 0
 		rule = nil
 	}
 	if rule != nil {
@@ -145,6 +155,9 @@ func (s *Scanner) end(r *report) []Finding {
 	if r.rule.traits&needsStack != 0 && !r.hasStack() {
 		return nil
 	}
+	if r.dying() {
+		s.died = r.finding.Last
+	}
 	return []Finding{r.finish()}
 }
 
@@ -183,7 +196,7 @@ func (r *report) hasStack() bool {
 }
 
 // dying says whether a panic that comes next is a consequence of the report.
-func (r *report) dying() bool { return r.rule.traits&death != 0 }
+func (r *report) dying() bool { return r != nil && (r.deadly || r.rule.traits&death != 0) }
 
 // includes says whether another first line is part of the report, or a
 // consequence of it, instead of a new finding.
@@ -191,8 +204,11 @@ func (r *report) includes(next *rule, text string) bool {
 	if r.ended && !strings.HasPrefix(text, "Kernel panic") {
 		return false
 	}
+	if next.class == InitDied {
+		return r.dying() && (r.finding.PID <= 1 || r.finding.Comm == "init")
+	}
 	if strings.HasPrefix(text, "Kernel panic") {
-		return r.dying() || strings.Contains(text, "panic_on_warn") || r.rule.class == AtomicSleep || r.rule.class == OOM || r.rule.class == SoftLockup || r.rule.class == HungTask || r.rule.class == RCUStall || r.rule.class == HardLockup
+		return r.dying() || strings.Contains(text, "panic_on_warn") || strings.Contains(text, "kasan.fault") || r.rule.class == AtomicSleep || r.rule.class == OOM || r.rule.class == SoftLockup || r.rule.class == HungTask || r.rule.class == RCUStall || r.rule.class == HardLockup
 	}
 	if next.traits&follows != 0 && r.dying() {
 		return true
@@ -201,6 +217,8 @@ func (r *report) includes(next *rule, text string) bool {
 	switch {
 	case r.rule.traits&preface != 0:
 		return early && (next.class == Bug || next.class == Warning) || next.traits&follows != 0
+	case r.rule.class == SlabCorruption:
+		return next.class == SlabCorruption && strings.HasPrefix(text, "INFO: ")
 	case r.rule.class == OOM:
 		return next.class == OOM && strings.HasPrefix(text, "Out of memory")
 	case r.rule.class == Warning:
