@@ -68,7 +68,6 @@ func Run(args []string, stdout, stderr io.Writer) int {
 			"Exit codes: 0 all as expected, 1 the kernel under test failed, 2 the command line or an input is bad, 3 the farm itself failed."),
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { done = code }),
-		kong.UsageOnMissing(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, Summary: false}),
 		kong.Vars{"cache": cacheDir(), "runs": runsDir(), "cpus": fmt.Sprint(runtime.NumCPU())},
 	)

@@ -53,7 +53,7 @@ func (r *run) plan(c *prepared) cellPlan {
 	ph, absent := programs(c.Cell, facts, c.build.Selftests, r.Timeout)
 	sum := sha256.Sum256([]byte(c.config))
 	var pci []string
-	for _, d := range c.devices {
+	for _, d := range c.machine.Devices {
 		pci = append(pci, pciID(d))
 	}
 	return cellPlan{
@@ -75,8 +75,8 @@ func (r *run) plan(c *prepared) cellPlan {
 				PCI:       pci,
 				CPUs:      c.CPUs,
 				MemoryMiB: c.MemoryMiB,
-				Accel:     string(r.host.Accel),
-				QEMU:      r.host.Version,
+				Accel:     string(r.host.accel),
+				QEMU:      r.host.version,
 			},
 			Facts:    facts,
 			Programs: ph.all(),
@@ -114,20 +114,12 @@ func (r *run) cell(ctx context.Context, runDir string, c *prepared, plan cellPla
 // live is the life of a cell's guest, from QEMU's start to its end. What goes
 // wrong is an event; the error only says that the record is not whole.
 func (r *run) live(ctx context.Context, rec *results.CellWriter, dir string, c *prepared, plan cellPlan) error {
-	m := machine.Machine{
-		Topology:    c.topology,
-		Devices:     c.devices,
-		CPUs:        c.CPUs,
-		MemoryMiB:   c.MemoryMiB,
-		Hugepages1G: c.Hugepages1G,
-		Accel:       r.host.Accel,
-		QEMU:        r.host.QEMU,
-		Kernel:      c.build.Vmlinux,
-		Initrd:      c.image.Path,
-		Append:      kernelParameters(c, plan.planned.Facts),
-		ControlPort: wire.ControlPort,
-		OutputPort:  wire.OutputPort,
-	}
+	m := c.machine
+	m.Accel = r.host.accel
+	m.QEMU = r.host.qemu
+	m.Kernel = c.build.Vmlinux
+	m.Initrd = c.image.Path
+	m.Append = kernelParameters(c, plan.planned.Facts)
 	guest, err := machine.Boot(ctx, m, machine.BootOptions{})
 	if err != nil {
 		return rec.Event(results.Event{Infra: &results.Infra{Err: err.Error()}})
@@ -167,7 +159,7 @@ func (r *run) live(ctx context.Context, rec *results.CellWriter, dir string, c *
 // virtualization things may take here.
 func (r *run) scale(c *prepared) float64 {
 	s := 1.0
-	if r.host.Accel == machine.TCG {
+	if r.host.accel == machine.TCG {
 		s *= 2
 	}
 	if c.build.Config["KASAN"] == "y" || c.build.Config["PROVE_LOCKING"] == "y" {
@@ -205,7 +197,7 @@ func (r *run) converse(ctx context.Context, c *prepared, plan cellPlan, talk *co
 	if diff := verdict.FactsDiffer(plan.planned, facts); len(diff) > 0 {
 		return errors.New(verdict.DescribeDifferences(diff))
 	}
-	bdfs, all := addresses(c.devices, facts.PCI)
+	bdfs, all := addresses(c.machine.Devices, facts.PCI)
 	each := func(list []results.Program) error {
 		for _, p := range list {
 			r.Tell(Progress{Cell: c.Name, Program: p.Name})

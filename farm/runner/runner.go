@@ -22,6 +22,7 @@ import (
 
 	"noiommu-farm/farm/machine"
 	"noiommu-farm/farm/matrix"
+	"noiommu-farm/guestagent/wire"
 	"noiommu-farm/images"
 	"noiommu-farm/internal/fault"
 	"noiommu-farm/kernels"
@@ -72,26 +73,26 @@ func (o *Outcome) Verdict() verdict.Verdict {
 
 type run struct {
 	Options
-	host Host
+	host host
 	mu   sync.Mutex
 }
 
-// Host is what this machine offers to guests.
-type Host struct {
-	QEMU    string // path
-	Version string
-	Accel   machine.Accel
-	NoKVM   string // why the accelerator is not kvm
+// host is what this machine offers to guests.
+type host struct {
+	qemu    string // path
+	version string
+	accel   machine.Accel
+	noKVM   string // why the accelerator is not kvm
 }
 
 // prepared is a cell with all that it needs to boot.
 type prepared struct {
 	matrix.Cell
-	topology machine.Topology
-	devices  []machine.Device
-	build    *kernels.Build
-	image    images.Image
-	config   string // text of the built .config
+	machine machine.Machine // without accelerator, kernel and initramfs
+	request kernels.Request
+	build   *kernels.Build
+	image   images.Image
+	config  string // text of the built .config
 }
 
 // Run carries out a plan. The outcome is there, as far as it got, even with an
@@ -109,11 +110,11 @@ func Run(ctx context.Context, plan matrix.Plan, opt Options) (*Outcome, error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.host, err = ProbeHost(ctx, cells); err != nil {
+	if r.host, err = probe(ctx); err != nil {
 		return nil, err
 	}
-	if r.host.NoKVM != "" {
-		r.Tell(Progress{Note: "running WITHOUT hardware virtualization (TCG, several times slower): " + r.host.NoKVM})
+	if r.host.noKVM != "" {
+		r.Tell(Progress{Note: "running WITHOUT hardware virtualization (TCG, several times slower): " + r.host.noKVM})
 	}
 	if err := r.build(ctx, cells); err != nil {
 		return nil, err
@@ -125,17 +126,40 @@ func Run(ctx context.Context, plan matrix.Plan, opt Options) (*Outcome, error) {
 func check(plan matrix.Plan) ([]*prepared, error) {
 	var cells []*prepared
 	for _, c := range plan.Cells {
-		p := &prepared{Cell: c}
+		p := &prepared{Cell: c, machine: machine.Machine{
+			CPUs:        c.CPUs,
+			MemoryMiB:   c.MemoryMiB,
+			Hugepages1G: c.Hugepages1G,
+			Accel:       machine.TCG,
+			Append:      c.Append,
+			ControlPort: wire.ControlPort,
+			OutputPort:  wire.OutputPort,
+		}}
 		var err error
-		if p.topology, err = machine.ParseTopology(c.Topology); err != nil {
+		if p.machine.Topology, err = machine.ParseTopology(c.Topology); err != nil {
 			return nil, err
+		}
+		if len(c.Devices) == 0 {
+			return nil, &fault.Usage{Key: "--device", Err: errors.New("at least one device is needed")}
 		}
 		for _, name := range c.Devices {
 			d, err := machine.ParseDevice(name)
 			if err != nil {
 				return nil, err
 			}
-			p.devices = append(p.devices, d)
+			p.machine.Devices = append(p.machine.Devices, d)
+		}
+		if err := p.machine.Validate(); err != nil {
+			return nil, err
+		}
+		if c.Hugepages < 0 || c.Hugepages*2 > c.MemoryMiB {
+			return nil, &fault.Usage{Key: "--hugepages", Value: fmt.Sprint(c.Hugepages), Err: fmt.Errorf("must fit into %d MiB of memory", c.MemoryMiB)}
+		}
+		if p.request.Source, err = kernels.ParseSource(c.Source); err != nil {
+			return nil, err
+		}
+		if p.request.Config, err = kernels.LoadConfiguration(c.Config); err != nil {
+			return nil, err
 		}
 		for _, u := range c.Selection.Programs {
 			if info, err := os.Stat(u.Path); err != nil || !info.Mode().IsRegular() {
@@ -147,21 +171,21 @@ func check(plan matrix.Plan) ([]*prepared, error) {
 	return cells, nil
 }
 
-// ProbeHost finds QEMU and the accelerator that works.
-func ProbeHost(ctx context.Context, cells []*prepared) (Host, error) {
-	var h Host
+// probe finds QEMU and the accelerator that works.
+func probe(ctx context.Context) (host, error) {
+	var h host
 	var err error
-	if h.QEMU, h.Version, err = machine.FindQEMU(); err != nil {
+	if h.qemu, h.version, err = machine.FindQEMU(); err != nil {
 		return h, err
 	}
-	ok, why, err := machine.ProbeKVM(ctx, h.QEMU)
+	ok, why, err := machine.ProbeKVM(ctx, h.qemu)
 	switch {
 	case err != nil:
-		h.Accel, h.NoKVM = machine.TCG, "could not tell whether KVM works: "+err.Error()
+		h.accel, h.noKVM = machine.TCG, "could not tell whether KVM works: "+err.Error()
 	case !ok:
-		h.Accel, h.NoKVM = machine.TCG, why
+		h.accel, h.noKVM = machine.TCG, why
 	default:
-		h.Accel = machine.KVM
+		h.accel = machine.KVM
 	}
 	return h, nil
 }
@@ -174,15 +198,8 @@ func (r *run) build(ctx context.Context, cells []*prepared) error {
 		key := [2]string{c.Source, c.Config}
 		b, ok := builds[key]
 		if !ok {
-			source, err := kernels.ParseSource(c.Source)
-			if err != nil {
-				return err
-			}
-			config, err := kernels.LoadConfiguration(c.Config)
-			if err != nil {
-				return err
-			}
-			b, err = r.Cache.Build(ctx, kernels.Request{Source: source, Config: config}, func(p kernels.Progress) {
+			var err error
+			b, err = r.Cache.Build(ctx, c.request, func(p kernels.Progress) {
 				r.Tell(Progress{Cell: c.Name, Build: &p})
 			})
 			if err != nil {
@@ -257,8 +274,8 @@ func (r *run) carryOut(ctx context.Context, cells []*prepared) (*Outcome, error)
 
 func (r *run) versions() map[string]string {
 	return map[string]string{
-		"qemu":  r.host.Version,
-		"accel": string(r.host.Accel),
+		"qemu":  r.host.version,
+		"accel": string(r.host.accel),
 		"go":    runtime.Version(),
 	}
 }
