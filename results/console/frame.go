@@ -10,10 +10,9 @@ import (
 // frame is one function that a report names by address.
 type frame struct {
 	function string
-	file     string // "net/core/dev.c" if the log was symbolized
-	start    bool   // at its very beginning, offset 0
-	pc       bool   // where the CPU was, not a return address
-	stack    int    // which stack of the report it is from, 0 before the first
+	start    bool // at its very beginning, offset 0
+	pc       bool // where the CPU was, not a return address
+	stack    int  // which stack of the report it is from, 0 before the first
 }
 
 var (
@@ -23,7 +22,6 @@ var (
 
 	// A line of a symbolized log: "func+0x1f/0x320 net/core/dev.c:123" and
 	// "func net/core/dev.c:123 [inline]".
-	source = regexp.MustCompile(`\s([\w./-]+\.[chS]):\d+`)
 	inline = regexp.MustCompile(`^\s*([A-Za-z_][\w.]*) [\w./-]+\.[chS]:\d+ \[inline\]`)
 
 	zeroOffset = regexp.MustCompile(`\+(?:0x)?0/`)
@@ -31,7 +29,6 @@ var (
 	// Where the CPU was, as each architecture's show_regs() names it. The
 	// names are matched at the start of the line.
 	programCounter = regexp.MustCompile(`^\s*(?:RIP:|RIP |EIP:|EIP is at |IP: |IP is at |PC is at |PC: |PC:|pc is at |pc : |pc: |pc  : |epc : |epc   :|EPC:|NIP \[|NIP:|Krnl PSW|IAOQ|ERA:|era |TPC: |<?TPC)`)
-	linkRegister   = regexp.MustCompile(`^\s*(?:LR is at |lr : |LR \[|LR:|ra : |ra    : |RA: |ra: |PR is at |RPC: |I7: |RP\(|r14/r)`)
 
 	// Where a stack begins.
 	stackStart = regexp.MustCompile(`(?i)^\s*(?:\S+ )?(?:call trace|call backtrace|backtrace|stack traceback|stack backtrace|stack trace|trace)\s*:|^\.\.\. which became .*irq-safe at:|state was registered at:|^task:|^\S.* running task |^NMI backtrace for`)
@@ -41,7 +38,7 @@ var (
 // uncertain frames ("? func+0x1/0x2") are not reported.
 func frames(text string) []frame {
 	if m := inline.FindStringSubmatch(text); m != nil {
-		return []frame{{function: clip(m[1]), file: firstSource(text)}}
+		return []frame{{function: clip(m[1])}}
 	}
 	at := symbol.FindAllStringSubmatchIndex(text, 4)
 	if at == nil {
@@ -54,16 +51,9 @@ func frames(text string) []frame {
 	pc := programCounter.MatchString(text)
 	var found []frame
 	for _, m := range at {
-		found = append(found, frame{function: clip(text[m[2]:m[3]]), file: firstSource(text), pc: pc, start: zeroOffset.MatchString(text[m[0]:m[1]])})
+		found = append(found, frame{function: clip(text[m[2]:m[3]]), pc: pc, start: zeroOffset.MatchString(text[m[0]:m[1]])})
 	}
 	return found
-}
-
-func firstSource(text string) string {
-	if m := source.FindStringSubmatch(text); m != nil {
-		return strings.TrimPrefix(m[1], "./")
-	}
-	return ""
 }
 
 // clip takes off what compilers append to a function's name: ".isra.0",

@@ -29,7 +29,6 @@ type report struct {
 var (
 	access       = regexp.MustCompile(`^(Read|Write|read|write) (?:of size|at)\b`)
 	task         = regexp.MustCompile(`\bCPU: ?(\d+)\b.*?\bPID: (\d+) (?:Comm: (.{1,15}?) (?:Not tainted|Tainted))?`)
-	onCPU        = regexp.MustCompile(`\bCPU: ?#?(\d+)`)
 	atCPU        = regexp.MustCompile(`, CPU#(\d+): (.{1,15})/(\d+)$`)
 	ofTask       = regexp.MustCompile(`^(?:INFO: task |.*\[)([^:\]]{1,15}):(\d+)(?:\]| )`)
 	stuck        = regexp.MustCompile(`CPU#(\d+) stuck for`)
@@ -147,13 +146,10 @@ func (r *report) title(t, function string) string {
 			t = strings.ReplaceAll(t, "$"+strconv.Itoa(i), strings.TrimSpace(g))
 		}
 	}
-	if r.access == "" || strings.Contains(t, "invalid-free") || strings.Contains(t, "double-free") {
+	if r.access == "" {
 		t = strings.ReplaceAll(t, " $RW", "")
 	}
 	t = strings.ReplaceAll(t, "$RW", r.access)
-	t = strings.ReplaceAll(t, "double-free", "invalid-free")
-	t = strings.ReplaceAll(t, "stack segment in", "stack segment fault in")
-	t = strings.ReplaceAll(t, "divide_error", "divide error")
 	if function == "" {
 		t = strings.ReplaceAll(t, " in $F", "")
 	}

@@ -53,7 +53,8 @@ var rules = []rule{
 
 	// Sanitizers: mm/kasan/report.c, mm/kmsan/report.c, kernel/kcsan/report.c,
 	// mm/kfence/report.c, lib/ubsan.c.
-	r("BUG: KASAN", `BUG: KASAN: (?:double-free or )?([\w-]+)`, KASAN, "KASAN: $1 $RW in $F", 0),
+	r("BUG: KASAN", `BUG: KASAN: (?:double-free or invalid-free|double-free|invalid-free)`, KASAN, "KASAN: invalid-free in $F", 0),
+	r("BUG: KASAN", `BUG: KASAN: ([\w-]+)`, KASAN, "KASAN: $1 $RW in $F", 0),
 	r("BUG: KASan", `BUG: KASan: ([\w -]+?) (?:access )?in`, KASAN, "KASAN: $1 $RW in $F", 0),
 	r("BUG: KMSAN", `BUG: KMSAN: ([\w-]+)`, KMSAN, "KMSAN: $1 in $F", 0),
 	r("BUG: KCSAN", `BUG: KCSAN: (.+)`, KCSAN, "KCSAN: $1", 0),
@@ -121,7 +122,9 @@ var rules = []rule{
 	r("double fault", `(?:traps: )?PANIC: double fault|(?:Oops: )?double fault:`, Oops, "PANIC: double fault in $F", death),
 	r("kernel BUG at", `kernel BUG at|Kernel BUG at`, Bug, "kernel BUG in $F", death),
 	r("ernel ", `(?:Oops - )?[Kk]ernel bug detected`, Bug, "kernel BUG in $F", death),
-	r("[#", `(?:Oops: )?(divide.error|invalid.opcode|int3|stack segment|alignment check|invalid TSS|segment not present|bounds|overflow|control protection fault|machine check|coprocessor segment overrun|device not available)\S*:? .*\[#\d+\]`, Oops, "$1 in $F", death|follows),
+	r("[#", `(?:Oops: )?divide[ _]error\b.*\[#\d+\]`, Oops, "divide error in $F", death|follows),
+	r("[#", `(?:Oops: )?stack segment\b.*\[#\d+\]`, Oops, "stack segment fault in $F", death|follows),
+	r("[#", `(?:Oops: )?(invalid opcode|int3|alignment check|invalid TSS|segment not present|bounds|overflow|control protection fault|machine check|coprocessor segment overrun|device not available)\S*:? .*\[#\d+\]`, Oops, "$1 in $F", death|follows),
 	r("[#", `((?:addressing|specification|protection|data|privileged operation|operand|monitor event|illegal operation|fixed point divide|special operation|translation)[\w ]*): [0-9a-f]{4} ilc:`, Oops, "$1 in $F", death|follows),
 	r("nternal error", `Internal error: `, Oops, "Internal error in $F", death|follows),
 	r("Unhandled fault", `Unhandled (?:fault|prefetch abort):`, Oops, "Unhandled fault in $F", death),
