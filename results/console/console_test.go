@@ -203,6 +203,9 @@ func TestFirstLines(t *testing.T) {
 		{"Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000300", InitDied, "kernel panic: Attempted to kill init!"},
 		{"Kernel panic - not syncing: sysrq triggered crash", Panic, "kernel panic: sysrq triggered crash"},
 		{"Out of memory: Killed process 12 (test) total-vm:1kB", OOM, "Out of memory: killed process"},
+		{"WARNING: this driver is incomplete", Notice, "WARNING: this driver is incomplete"},
+		{"Kernel Fault: Code=15 (Data TLB miss fault) at addr 00000000", PageFault, "BUG: unable to handle kernel paging request"},
+		{"SError Interrupt on CPU1, code 0xbf000000 -- SError", Oops, "SError"},
 		{"hung_task: blocked tasks", HungTask, "hung_task: blocked tasks"},
 	} {
 		for _, prefix := range []string{"[   12.345678] ", "[   12.345678][  T123] "} {
@@ -224,7 +227,6 @@ func TestNoFindings(t *testing.T) {
 [    1.200000] vfio-pci 0000:00:02.0: vfio-noiommu device opened by user (get_pa:42)
 [    1.300000] vfio-pci 0000:00:02.0: irq bypass producer (token 00000000deadbeef) registration fails: -16
 [    1.400000] Warning: unable to open an initial console.
-[    1.500000] WARNING: x86: a mere announcement
 [    1.600000] ` + wire.Marker + ` start WARNING: in suite
 ` + wire.Marker + ` start BUG: KASAN: use-after-free in test
 # BUG: KASAN: use-after-free in test

@@ -13,37 +13,36 @@
 // keeps a bounded part of any log.
 package console
 
-import (
-	"fmt"
-)
+import "fmt"
 
 // Class is what kind of complaint a finding is.
 type Class string
 
 const (
-	Panic          Class = "panic"           // a panic that follows from nothing else in the log
-	InitDied       Class = "init-died"       // "Attempted to kill init!": process 1 ended
-	Oops           Class = "oops"            // a fault in kernel mode that has no class of its own
-	PageFault      Class = "page-fault"      // bad address, NULL dereference included
-	GPF            Class = "gpf"             // x86 general protection fault
-	Bug            Class = "bug"             // BUG(), and "BUG:" lines without a class of their own
-	Warning        Class = "warning"         // WARN(), and "WARNING:" lines without a class of their own
-	KASAN          Class = "kasan"           //
-	KMSAN          Class = "kmsan"           //
-	KCSAN          Class = "kcsan"           //
-	KFENCE         Class = "kfence"          //
-	UBSAN          Class = "ubsan"           //
-	Lockdep        Class = "lockdep"         // lockdep and the lock debugging around it
-	RCU            Class = "rcu"             // suspicious RCU usage
-	AtomicSleep    Class = "atomic-sleep"    // sleeping or scheduling in atomic context
-	RCUStall       Class = "rcu-stall"       //
-	HungTask       Class = "hung-task"       //
-	SoftLockup     Class = "soft-lockup"     //
-	HardLockup     Class = "hard-lockup"     //
-	WorkqueueStall Class = "workqueue-stall" //
-	Kmemleak       Class = "kmemleak"        // a leak that kmemleak described
-	Refcount       Class = "refcount"        // refcount_t saturated, underflowed or was used after free
-	ListCorruption Class = "list-corruption" //
+	Panic          Class = "panic"      // a panic that follows from nothing else in the log
+	InitDied       Class = "init-died"  // "Attempted to kill init!": process 1 ended
+	Oops           Class = "oops"       // a fault in kernel mode that has no class of its own
+	PageFault      Class = "page-fault" // bad address, NULL dereference included
+	GPF            Class = "gpf"        // x86 general protection fault
+	Bug            Class = "bug"        // BUG(), and "BUG:" lines without a class of their own
+	Warning        Class = "warning"    // WARN(), and "WARNING:" lines without a class of their own
+	Notice         Class = "notice"     // a line that begins with "WARNING:" and shows no stack: no WARN(), the kernel's advice
+	KASAN          Class = "kasan"
+	KMSAN          Class = "kmsan"
+	KCSAN          Class = "kcsan"
+	KFENCE         Class = "kfence"
+	UBSAN          Class = "ubsan"
+	Lockdep        Class = "lockdep"      // lockdep and the lock debugging around it
+	RCU            Class = "rcu"          // suspicious RCU usage
+	AtomicSleep    Class = "atomic-sleep" // sleeping or scheduling in atomic context
+	RCUStall       Class = "rcu-stall"
+	HungTask       Class = "hung-task"
+	SoftLockup     Class = "soft-lockup"
+	HardLockup     Class = "hard-lockup"
+	WorkqueueStall Class = "workqueue-stall"
+	Kmemleak       Class = "kmemleak" // a leak that kmemleak described
+	Refcount       Class = "refcount" // refcount_t saturated, underflowed or was used after free
+	ListCorruption Class = "list-corruption"
 	SlabCorruption Class = "slab-corruption" // SLUB or page allocator found a bad object
 	StackOverflow  Class = "stack-overflow"  // guard page hit, stack end or canary overwritten
 	OOM            Class = "oom"             // the OOM killer ended a process

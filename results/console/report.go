@@ -107,6 +107,11 @@ func number(s string) int {
 func (r *report) finish() Finding {
 	f := r.finding
 	f.Class = r.rule.class
+	if r.rule.traits&advice != 0 && !r.hasStack() {
+		f.Class, f.Last, f.Lines = Notice, f.First, f.Lines[:1]
+		f.Title = r.title(r.rule.title, "")
+		return f
+	}
 	f.Function = guilty(r)
 	title := r.rule.title
 	for _, special := range specials {

@@ -35,6 +35,7 @@ const (
 	preface                      // the WARNING or BUG line comes on a later or an earlier line
 	again                        // only if a kernel ran before
 	ignored                      // looks like a first line and is not
+	advice                       // a Notice if no stack follows
 	needsStack                   // only a finding if a stack follows
 )
 
@@ -122,6 +123,9 @@ var rules = []rule{
 	r("double fault", `(?:traps: )?PANIC: double fault|(?:Oops: )?double fault:`, Oops, "PANIC: double fault in $F", death),
 	r("kernel BUG at", `kernel BUG at|Kernel BUG at`, Bug, "kernel BUG in $F", death),
 	r("ernel ", `(?:Oops - )?[Kk]ernel bug detected`, Bug, "kernel BUG in $F", death),
+	r("Kernel Fault", `Kernel Fault: Code=`, PageFault, "BUG: unable to handle kernel paging request in $F", death), // parisc
+	r("Bad mode in", `Bad mode in .* handler detected`, Oops, "bad mode in $F", death),
+	r("SError", `SError Interrupt on CPU\d`, Oops, "SError in $F", death),
 	r("[#", `(?:Oops: )?divide[ _]error\b.*\[#\d+\]`, Oops, "divide error in $F", death|follows),
 	r("[#", `(?:Oops: )?stack segment\b.*\[#\d+\]`, Oops, "stack segment fault in $F", death|follows),
 	r("[#", `(?:Oops: )?(invalid opcode|int3|alignment check|invalid TSS|segment not present|bounds|overflow|control protection fault|machine check|coprocessor segment overrun|device not available)\S*:? .*\[#\d+\]`, Oops, "$1 in $F", death|follows),
@@ -150,7 +154,7 @@ var rules = []rule{
 
 	// Whatever else begins with the words the kernel uses for its own bugs.
 	r("BUG: ", `BUG: (.+)`, Bug, "BUG: $1", kernelOnly),
-	r("WARNING: ", `WARNING: (.+)`, Warning, "WARNING: $1", kernelOnly|needsStack),
+	r("WARNING: ", `WARNING: (.+)`, Warning, "WARNING: $1", kernelOnly|advice),
 	r("hung_task", `hung_task: (.+)`, HungTask, "hung_task: $1", kernelOnly|oneLine),
 }
 
