@@ -289,6 +289,24 @@ func vmlinuxOf(t *testing.T, l *lab) []byte {
 	return read(t, l.build(t).Vmlinux)
 }
 
+// Of two neighbours, the one with less to compile is taken: a changed file
+// before a changed option.
+func TestNearestNeighbour(t *testing.T) {
+	l := newLab(t)
+	plain := l.build(t)
+	write(t, l.fragment, "CONFIG_PCI=y\nCONFIG_NOIOMMU=y\nCONFIG_EDU=y\n")
+	edu := l.build(t)
+	main := filepath.Join(l.tree, "init/main.c")
+	write(t, main, string(read(t, main))+"\n")
+	if b := l.build(t); b.Neighbour != edu.Key {
+		t.Errorf("with EDU: started from %q, want %s", b.Neighbour, edu.Key)
+	}
+	write(t, l.fragment, "CONFIG_PCI=y\nCONFIG_NOIOMMU=y\n")
+	if b := l.build(t); b.Neighbour != plain.Key {
+		t.Errorf("without EDU: started from %q, want %s", b.Neighbour, plain.Key)
+	}
+}
+
 func TestModules(t *testing.T) {
 	l := newLab(t)
 	write(t, l.fragment, "CONFIG_PCI=y\nCONFIG_MOD=m\n")
