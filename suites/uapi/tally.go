@@ -3,10 +3,13 @@
 package uapi
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 // Tally counts what the kernel and the devices have done, by name. The name of
@@ -18,10 +21,15 @@ type Tally struct {
 	counts map[string]uint64
 }
 
-// Did counts one call that ended with err.
+// Did counts one call that ended with err. An error without an errno counts
+// as "NAME:error".
 func (t *Tally) Did(name string, err error) {
-	if err != nil {
-		name += ":" + ErrnoName(err)
+	var errno unix.Errno
+	switch {
+	case errors.As(err, &errno):
+		name += ":" + ErrnoName(errno)
+	case err != nil:
+		name += ":error"
 	}
 	t.Add(name, 1)
 }

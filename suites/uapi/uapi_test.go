@@ -3,6 +3,7 @@
 package uapi
 
 import (
+	"errors"
 	"fmt"
 	"go/ast"
 	"go/constant"
@@ -201,7 +202,8 @@ func TestEvidence(t *testing.T) {
 	if _, err := f.Pread(make([]byte, 1), 0); err != unix.EBADF {
 		t.Errorf("pread after close: %v", err)
 	}
-	const want = "IOMMU_IOAS_ALLOC:ENOTTY=2 open:ENOENT=1 open=1 pread:EBADF=1 pwrite=1"
+	tally.Did("pci.unbind", errors.New("took too long"))
+	const want = "IOMMU_IOAS_ALLOC:ENOTTY=2 open:ENOENT=1 open=1 pci.unbind:error=1 pread:EBADF=1 pwrite=1"
 	if got := tally.String(); got != want {
 		t.Errorf("tally = %q\nwant    %q", got, want)
 	}
