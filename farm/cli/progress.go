@@ -116,8 +116,11 @@ func (r *running) counts() string {
 
 func (p *progress) build(b kernels.Progress) {
 	text := "kernel: " + b.Step
-	if b.Total > 0 {
+	switch {
+	case b.Total > 0:
 		text += fmt.Sprintf(" %d/%d", b.Done, b.Total)
+	case b.Done > 0:
+		text += fmt.Sprintf(" %d done", b.Done)
 	}
 	if b.ETA > 0 {
 		text += fmt.Sprintf(", about %s left", b.ETA.Round(time.Second))

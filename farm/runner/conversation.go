@@ -60,7 +60,9 @@ type conversation struct {
 	arrived map[wire.Stream]int64 // bytes of the program that runs now
 	program uint32
 	more    chan struct{} // poked whenever arrived grows
-	outErr  error         // why the output port ended early
+	outErr  error         // why the output port ended
+
+	broken chan struct{} // closed when what came from the output port was rubbish or could not be recorded
 }
 
 func newConversation(control io.ReadWriter, rec *results.CellWriter, scale float64, onTest func(uint32, ktap.Test)) *conversation {
@@ -72,6 +74,7 @@ func newConversation(control io.ReadWriter, rec *results.CellWriter, scale float
 		said:    make(chan wire.ToHost, 64),
 		arrived: make(map[wire.Stream]int64),
 		more:    make(chan struct{}, 1),
+		broken:  make(chan struct{}),
 	}
 }
 
@@ -111,6 +114,11 @@ func (c *conversation) collect(output io.Reader) {
 			c.outErr = err
 			c.mu.Unlock()
 			c.poke()
+			// A port that ends, even within a chunk, is a guest that ended: the
+			// control port tells of that.
+			if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+				close(c.broken)
+			}
 			return
 		}
 		if chunk.Stream == wire.Stdout {
@@ -188,6 +196,9 @@ func (c *conversation) await(ctx context.Context, doing string, limit time.Durat
 				return wire.ToHost{}, &hungError{fmt.Sprintf("%s (no pong for %s)", doing, since.Round(time.Second))}
 			}
 			go c.conn.Send(&wire.ToGuest{Ping: &wire.Ping{N: c.pings.Add(1)}})
+		case <-c.broken:
+			// Nobody reads that port now, so the program could wait for ever.
+			return wire.ToHost{}, fmt.Errorf("wait for %s: read output: %w", doing, c.outErr)
 		case <-deadline.C:
 			return wire.ToHost{}, &hungError{fmt.Sprintf("%s (%s)", doing, c.patience(limit))}
 		case <-ctx.Done():

@@ -133,12 +133,12 @@ func (s story) cause(cons *consoleLog) cause {
 		return cause{Infra, "agent died: " + cons.agentDied.Title}
 	case s.lost != nil && s.ended == nil:
 		return cause{Infra, "connection to the agent lost while waiting for " + s.lost.Doing}
+	case s.lost != nil && s.ended.Killed:
+		return cause{Infra, "agent closed its port while the host was waiting for " + s.lost.Doing}
 	case s.lost != nil && s.ended.Signal != 0:
 		return cause{Infra, fmt.Sprintf("QEMU died (%s) while the host was waiting for %s", s.ended.QEMU, s.lost.Doing)}
 	case s.lost != nil && s.ended.Code != 0:
 		return cause{Infra, fmt.Sprintf("QEMU ended (%s) while the host was waiting for %s", s.ended.QEMU, s.lost.Doing)}
-	case s.lost != nil && s.ended.Killed:
-		return cause{Infra, "agent closed its port while the host was waiting for " + s.lost.Doing}
 	case s.lost != nil:
 		// The machine was reset and nothing on the console says why: a
 		// triple fault, or a reboot that nobody asked for.

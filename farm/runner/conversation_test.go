@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package runner
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"noiommu-farm/guestagent/wire"
+	"noiommu-farm/results"
+	"noiommu-farm/results/ktap"
+	"noiommu-farm/results/verdict"
+)
+
+// A scripted agent stands in for a guest that no real agent would be: what it
+// sends is the script, byte for byte.
+type script func(t *testing.T, control *wire.Conn, raw net.Conn, output io.Writer)
+
+// converse runs a whole conversation of one program against a script and
+// judges what was recorded.
+func converse(t *testing.T, scale float64, play script) (*verdict.Cell, error) {
+	t.Helper()
+	program := results.Program{ID: 1, Name: "p", Argv: []string{"/p"}, Timeout: time.Second}
+	dir := filepath.Join(t.TempDir(), "cell")
+	rec, err := results.CreateCell(dir, results.Planned{Cell: "c", Programs: []results.Program{program}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	host, guest := net.Pipe()
+	outHost, outGuest := net.Pipe()
+	c := newConversation(host, rec, scale, func(uint32, ktap.Test) {})
+	listening := make(chan struct{})
+	go func() { defer close(listening); c.listen() }()
+	collected := make(chan struct{})
+	go func() { defer close(collected); c.collect(outHost) }()
+	played := make(chan struct{})
+	go func() {
+		defer close(played)
+		play(t, wire.NewConn(guest), guest, outGuest)
+	}()
+
+	ctx := t.Context()
+	end := func() error {
+		if err := c.hello(ctx); err != nil {
+			return err
+		}
+		if _, err := c.prepare(ctx, wire.Prepare{}); err != nil {
+			return err
+		}
+		return c.run(ctx, program, program.Argv)
+	}()
+	var hung *hungError
+	var lost *lostError
+	switch {
+	case errors.As(end, &hung):
+		rec.Event(results.Event{Hung: &results.Hung{Doing: hung.doing}})
+	case errors.As(end, &lost):
+		rec.Event(results.Event{Lost: &results.Lost{Doing: lost.doing}})
+	case end != nil:
+		rec.Event(results.Event{Infra: &results.Infra{Err: end.Error()}})
+	}
+	for _, conn := range []net.Conn{host, guest, outHost, outGuest} {
+		conn.Close()
+	}
+	<-listening
+	<-collected
+	<-played
+	rec.Event(results.Event{Ended: &results.Ended{Code: -1, Killed: true}})
+	if err := rec.Close(); err != nil {
+		t.Fatal(err)
+	}
+	record, err := results.ReadCell(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cell, err := verdict.Judge(record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cell, end
+}
+
+// upTo plays an honest agent up to and with the start of the program, and goes
+// on answering pings.
+func upTo(t *testing.T, c *wire.Conn) {
+	c.Send(&wire.ToHost{Hello: &wire.AgentHello{Version: wire.Version}})
+	for {
+		var m wire.ToGuest
+		if err := c.Recv(&m); err != nil {
+			return
+		}
+		switch {
+		case m.Prepare != nil:
+			c.Send(&wire.ToHost{Facts: &wire.Facts{}})
+		case m.Run != nil:
+			c.Send(&wire.ToHost{Started: &wire.Started{ID: m.Run.ID}})
+			return
+		}
+	}
+}
+
+func pong(c *wire.Conn) {
+	for {
+		var m wire.ToGuest
+		if c.Recv(&m) != nil {
+			return
+		}
+		if m.Ping != nil {
+			c.Send(&wire.ToHost{Pong: m.Ping})
+		}
+	}
+}
+
+const honest = "1..1\nok 1 a\n"
+
+// short makes the host's patience a fraction of a second.
+const short = 0.02
+
+func TestConversation(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		scale   float64
+		play    script
+		verdict verdict.Verdict
+		say     string
+	}{
+		{"honest", 1, func(t *testing.T, c *wire.Conn, _ net.Conn, out io.Writer) {
+			upTo(t, c)
+			wire.WriteChunk(out, wire.Chunk{Run: 1, Stream: wire.Stdout, Data: []byte(honest)})
+			c.Send(&wire.ToHost{Exited: &wire.Exited{ID: 1, Stdout: int64(len(honest))}})
+		}, verdict.Pass, ""},
+		{"output after the end is waited for", 1, func(t *testing.T, c *wire.Conn, _ net.Conn, out io.Writer) {
+			upTo(t, c)
+			c.Send(&wire.ToHost{Exited: &wire.Exited{ID: 1, Stdout: int64(len(honest))}})
+			for i := range honest {
+				wire.WriteChunk(out, wire.Chunk{Run: 1, Stream: wire.Stdout, Data: []byte(honest[i : i+1])})
+			}
+		}, verdict.Pass, ""},
+		{"nothing", short, func(t *testing.T, c *wire.Conn, _ net.Conn, _ io.Writer) { pong(c) },
+			verdict.Timeout, "guest hung while the host was waiting for the agent's first word"},
+		{"hello and no more", short, func(t *testing.T, c *wire.Conn, _ net.Conn, _ io.Writer) {
+			c.Send(&wire.ToHost{Hello: &wire.AgentHello{Version: wire.Version}})
+			for c.Recv(&wire.ToGuest{}) == nil {
+			}
+		}, verdict.Timeout, "the guest's facts"},
+		{"another version", 1, func(t *testing.T, _ *wire.Conn, raw net.Conn, _ io.Writer) {
+			hello := `{"hello":{"version":99,"release":"","boot_id":""}}`
+			raw.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(hello))), hello...))
+		}, verdict.Infra, "version"},
+		{"rubbish", 1, func(t *testing.T, _ *wire.Conn, raw net.Conn, _ io.Writer) {
+			raw.Write([]byte("\x00\x00\x00\x05hello"))
+		}, verdict.Infra, "rubbish"},
+		{"a frame of 4 GiB", 1, func(t *testing.T, _ *wire.Conn, raw net.Conn, _ io.Writer) {
+			raw.Write(binary.BigEndian.AppendUint32(nil, 0xffffffff))
+		}, verdict.Infra, "rubbish"},
+		{"a word out of turn", 1, func(t *testing.T, c *wire.Conn, _ net.Conn, _ io.Writer) {
+			c.Send(&wire.ToHost{Exited: &wire.Exited{ID: 1}})
+		}, verdict.Infra, "was not a hello"},
+		{"the end of another program", 1, func(t *testing.T, c *wire.Conn, _ net.Conn, _ io.Writer) {
+			upTo(t, c)
+			c.Send(&wire.ToHost{Exited: &wire.Exited{ID: 7}})
+		}, verdict.Infra, "answered something else"},
+		{"more output promised than sent", short, func(t *testing.T, c *wire.Conn, _ net.Conn, out io.Writer) {
+			upTo(t, c)
+			wire.WriteChunk(out, wire.Chunk{Run: 1, Stream: wire.Stdout, Data: []byte(honest)})
+			c.Send(&wire.ToHost{Exited: &wire.Exited{ID: 1, Stdout: 1 << 20}})
+			pong(c)
+		}, verdict.Infra, "did not arrive whole"},
+		{"rubbish for output", 1, func(t *testing.T, c *wire.Conn, _ net.Conn, out io.Writer) {
+			upTo(t, c)
+			out.Write([]byte("this is no chunk at all"))
+			c.Send(&wire.ToHost{Exited: &wire.Exited{ID: 1, Stdout: 23}})
+			pong(c)
+		}, verdict.Infra, "read output"},
+		{"the port ends", 1, func(t *testing.T, c *wire.Conn, raw net.Conn, _ io.Writer) {
+			upTo(t, c)
+			raw.Close()
+		}, verdict.Infra, "agent closed its port"},
+		{"the ports end within frames", 1, func(t *testing.T, c *wire.Conn, raw net.Conn, out io.Writer) {
+			upTo(t, c)
+			out.Write([]byte{0, 0, 0, 9, 0, 0, 0, 1, 1, 'o', 'k'})
+			out.(net.Conn).Close()
+			raw.Write([]byte{0, 0})
+			raw.Close()
+		}, verdict.Infra, "agent closed its port"},
+		{"the agent cannot", 1, func(t *testing.T, c *wire.Conn, _ net.Conn, _ io.Writer) {
+			c.Send(&wire.ToHost{Hello: &wire.AgentHello{Version: wire.Version}})
+			c.Recv(&wire.ToGuest{})
+			c.Recv(&wire.ToGuest{})
+			c.Send(&wire.ToHost{Error: &wire.Error{Doing: "mount /tmp", Err: "ENOMEM"}})
+		}, verdict.Infra, "mount /tmp: ENOMEM"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			cell, err := converse(t, c.scale, c.play)
+			if cell.Verdict != c.verdict {
+				t.Errorf("cell is %s (%s), want %s; the conversation ended with: %v", cell.Verdict, cell.Reason, c.verdict, err)
+			}
+			if all := cell.Reason + cell.Programs[0].Reason; !strings.Contains(all, c.say) {
+				t.Errorf("%q is not in %q", c.say, all)
+			}
+		})
+	}
+}
+
+// A user who interrupts is not kept waiting by a guest that does not answer.
+func TestConversationInterrupted(t *testing.T) {
+	rec, err := results.CreateCell(filepath.Join(t.TempDir(), "cell"), results.Planned{Cell: "c"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rec.Close()
+	host, guest := net.Pipe()
+	defer guest.Close()
+	defer host.Close()
+	c := newConversation(host, rec, 1, nil)
+	go c.listen()
+	why := errors.New("interrupted")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(why)
+	if err := c.hello(ctx); !errors.Is(err, why) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestFillIn(t *testing.T) {
+	got := fillIn([]string{"/x", "{igb}", "a={edu},{igb}", "{none}"},
+		map[string][]string{"igb": {"0000:01:00.0"}, "edu": {"0000:00:02.0", "0000:00:03.0"}, "none": nil})
+	want := "/x 0000:01:00.0 a=0000:00:02.0,0000:01:00.0 {none}"
+	if strings.Join(got, " ") != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
