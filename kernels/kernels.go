@@ -64,7 +64,7 @@ func Configurations() []string { return configs.Names() }
 const maxFragment = 4 << 20
 
 // LoadConfiguration reads a list of names and of paths of fragment files,
-// separated by commas. A word with a slash, or that ends in .config, is a
+// separated by commas (so a path has none). A word with a slash, or that ends in .config, is a
 // path. An unknown name, a file that cannot be read and a line that is no
 // option are *fault.Usage.
 func LoadConfiguration(spec string) (Configuration, error) {
@@ -130,9 +130,9 @@ type Request struct {
 
 // Progress says what a build is doing now.
 type Progress struct {
-	Step  string        // fetch, unpack, hash, store, configure, compile, selftests
+	Step  string        // fetch, unpack, hash, store, clone, configure, compile, selftests
 	Done  int           // of Total; a count of files, MiB or compile steps
-	Total int           // 0: not known
+	Total int           // 0: not known, as when compiling starts from another build
 	ETA   time.Duration // until the step ends; 0: not known
 	Note  string        // what is being fetched
 }

@@ -41,7 +41,7 @@ func (s *Store) fromDirectory(ctx context.Context, spec Spec) (id, origin string
 	}
 	defer root.Close()
 	if _, err := version(root.FS()); err != nil {
-		return "", "", usage(errors.Unwrap(err))
+		return "", "", usage(err)
 	}
 	// kbuild refuses to build outside a tree that was built in.
 	for _, trace := range []string{".config", "include/config", "include/generated"} {
@@ -292,6 +292,9 @@ func (s *Store) fromCommit(ctx context.Context, spec Spec) (id, origin string, e
 		}
 		return useErr
 	})
+	if errors.Is(err, errNotKernel) {
+		err = usage(err)
+	}
 	return id, fmt.Sprintf("commit %s of %s", commit, filepath.Base(spec.arg)), err
 }
 

@@ -9,7 +9,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -579,11 +578,27 @@ func TestVersion(t *testing.T) {
 		write(t, filepath.Join(dir, "Makefile"), makefile)
 		write(t, filepath.Join(dir, "Kconfig"), "")
 		got, err := version(os.DirFS(dir))
-		if got != want || (err != nil) != (want == "") || err != nil && fault.ExitCode(err) != fault.ExitUsage {
+		if got != want || errors.Is(err, errNotKernel) != (want == "") {
 			t.Errorf("%q: %q, %v", makefile, got, err)
 		}
 	}
-	if _, err := version(os.DirFS(t.TempDir()).(fs.FS)); fault.ExitCode(err) != fault.ExitUsage {
-		t.Errorf("empty directory: %v", err)
+	for _, spec := range []string{"tree:" + t.TempDir(), "tarball:" + notKernel(t)} {
+		p, err := Parse(spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = newStore(t).Get(t.Context(), p)
+		if fault.ExitCode(err) != fault.ExitUsage || !strings.Contains(err.Error(), "not a kernel source: it has no Kconfig") {
+			t.Errorf("%s: %v", spec, err)
+		}
 	}
+}
+
+// notKernel is an archive of something else.
+func notKernel(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "x/README"), "not a kernel")
+	run(t, dir, "tar", "-cf", "x.tar", "x")
+	return filepath.Join(dir, "x.tar")
 }

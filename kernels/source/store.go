@@ -336,18 +336,18 @@ func (s *Store) nearest(m Manifest) (*os.Root, map[Entry]bool, error) {
 
 var makefileLine = regexp.MustCompile(`(?m)^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION)[ \t]*=[ \t]*([^\s]*)[ \t]*$`)
 
+// errNotKernel is what a user gets who names something else.
+var errNotKernel = errors.New("not a kernel source")
+
 // version reads the kernel's version off its top Makefile. A directory that
-// is no kernel source is a *fault.Usage.
+// has none is errNotKernel.
 func version(tree fs.FS) (string, error) {
-	no := func(why string) error {
-		return &fault.Usage{Key: "kernel", Value: "the directory or archive", Err: errors.New("is not a kernel source: " + why)}
-	}
 	if _, err := fs.Stat(tree, "Kconfig"); err != nil {
-		return "", no("it has no Kconfig at its top")
+		return "", fmt.Errorf("%w: it has no Kconfig at its top", errNotKernel)
 	}
 	data, err := fs.ReadFile(tree, "Makefile")
 	if err != nil {
-		return "", no("it has no Makefile at its top")
+		return "", fmt.Errorf("%w: it has no Makefile at its top", errNotKernel)
 	}
 	v := map[string]string{}
 	for _, m := range makefileLine.FindAllSubmatch(data, -1) {
@@ -356,7 +356,7 @@ func version(tree fs.FS) (string, error) {
 		}
 	}
 	if v["VERSION"] == "" || v["PATCHLEVEL"] == "" {
-		return "", no("its Makefile has no VERSION and PATCHLEVEL")
+		return "", fmt.Errorf("%w: its Makefile has no VERSION and PATCHLEVEL", errNotKernel)
 	}
 	s := v["VERSION"] + "." + v["PATCHLEVEL"]
 	if v["SUBLEVEL"] != "" {
