@@ -218,8 +218,12 @@ func (s Style) summary(b *strings.Builder, r Run) {
 		}
 		wall = max(wall, c.Wall)
 	}
-	fmt.Fprintf(b, "\n%s: %s in %d cells, the longest %s\n", s.paint(r.Verdict, strings.ToUpper(string(r.Verdict))),
-		sum, len(r.Cells), wall.Round(100*time.Millisecond))
+	cells := "1 cell"
+	if n := len(r.Cells); n != 1 {
+		cells = fmt.Sprintf("%d cells", n)
+	}
+	fmt.Fprintf(b, "\n%s: %s in %s, the longest %s\n", s.paint(r.Verdict, strings.ToUpper(string(r.Verdict))),
+		sum, cells, wall.Round(100*time.Millisecond))
 	fmt.Fprintf(b, "results in %s\n", r.Dir)
 }
 
