@@ -145,19 +145,19 @@ var specials = []struct {
 	{Bug, regexp.MustCompile(`(?m)^kernel BUG at mm/usercopy\.c`), Bug, "BUG: bad usercopy in $F"},
 }
 
-func (r *report) title(t, function string) string {
-	for i, g := range r.groups {
-		if i > 0 {
-			t = strings.ReplaceAll(t, "$"+strconv.Itoa(i), strings.TrimSpace(g))
-		}
+func (r *report) title(template, function string) string {
+	values := []string{" $RW", "", " in $F", ""}
+	if r.access != "" {
+		values[1] = " " + r.access
 	}
-	if r.access == "" {
-		t = strings.ReplaceAll(t, " $RW", "")
+	if function != "" {
+		values[3] = " in " + function
 	}
-	t = strings.ReplaceAll(t, "$RW", r.access)
-	if function == "" {
-		t = strings.ReplaceAll(t, " in $F", "")
+	for i, group := range r.groups {
+		group = symbol.ReplaceAllStringFunc(strings.TrimSpace(group), func(s string) string {
+			return clip(s[:strings.IndexByte(s, '+')])
+		})
+		values = append(values, "$"+strconv.Itoa(i), group)
 	}
-	t = symbol.ReplaceAllStringFunc(t, func(s string) string { return clip(s[:strings.IndexByte(s, '+')]) })
-	return strings.ReplaceAll(t, "$F", function)
+	return strings.NewReplacer(values...).Replace(template)
 }
