@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 	"unicode"
+
+	"noiommu-farm/guestagent/wire"
 )
 
 // record is one console line without what was put before the kernel's text.
@@ -82,4 +84,20 @@ func printable(line string) string {
 		return r
 	}
 	return strings.Map(clean, line)
+}
+
+// foreign says whether a line is a test program's or the farm's own.
+func foreign(rec record) bool {
+	if strings.HasPrefix(rec.text, wire.Marker) {
+		return true
+	}
+	if rec.stamped {
+		return false
+	}
+	for _, prefix := range []string{"#", "ok ", "not ok ", "1..", "KTAP ", "TAP "} {
+		if strings.HasPrefix(rec.text, prefix) {
+			return true
+		}
+	}
+	return false
 }

@@ -161,3 +161,78 @@ func (r *report) title(template, function string) string {
 	}
 	return strings.NewReplacer(values...).Replace(template)
 }
+
+// hasStack says whether the report shows where the kernel was.
+func (r *report) hasStack() bool {
+	for _, f := range r.frames {
+		if f.stack > 0 || f.pc {
+			return true
+		}
+	}
+	return false
+}
+
+// dying says whether a panic that comes next is a consequence of the report.
+func (r *report) dying() bool { return r != nil && (r.deadly || r.rule.traits&death != 0) }
+
+// includes says whether another first line is part of the report, or a
+// consequence of it, instead of a new finding.
+func (r *report) includes(next *rule, text string) bool {
+	if r.ended && !strings.HasPrefix(text, "Kernel panic") {
+		return false
+	}
+	if next.class == InitDied {
+		return r.dying() && (r.finding.PID <= 1 || r.finding.Comm == "init")
+	}
+	if strings.HasPrefix(text, "Kernel panic") {
+		return r.dying() || strings.Contains(text, "panic_on_warn") || strings.Contains(text, "kasan.fault") || r.rule.class == AtomicSleep || r.rule.class == OOM || r.rule.class == SoftLockup || r.rule.class == HungTask || r.rule.class == RCUStall || r.rule.class == HardLockup
+	}
+	if next.traits&follows != 0 && r.dying() {
+		return true
+	}
+	early := len(r.finding.Lines) < 8
+	switch {
+	case r.rule.traits&preface != 0:
+		return early && (next.class == Bug || next.class == Warning) || next.traits&follows != 0
+	case r.rule.class == SlabCorruption:
+		return next.class == SlabCorruption && strings.HasPrefix(text, "INFO: ")
+	case r.rule.class == OOM:
+		return next.class == OOM && strings.HasPrefix(text, "Out of memory")
+	case r.rule.class == Warning:
+		return early && next.traits&preface != 0
+	}
+	return false
+}
+
+// read takes the next line of the report's context.
+func (r *report) read(number int, text string) {
+	if r.ended {
+		return
+	}
+	if part.MatchString(text) || stackStart.MatchString(text) || symbol.MatchString(text) {
+		r.idle = 0
+		for _, text := range r.pending {
+			if len(r.finding.Lines) < MaxLines {
+				r.finding.Lines = append(r.finding.Lines, text)
+			}
+		}
+		r.pending = nil
+		r.add(number, text)
+		if endOf.MatchString(text) {
+			r.ended = true
+		}
+		return
+	}
+	if len(r.pending) < maxIdle {
+		r.pending = append(r.pending, text)
+	}
+}
+
+// join takes a first line that is part of the report or follows from it.
+func (r *report) join(next *rule, text string) {
+	r.deadly = r.deadly || next.traits&death != 0
+	if strings.HasPrefix(text, "Kernel panic") {
+		r.finding.Panicked, r.ended = true, false
+		r.complete = r.hasStack()
+	}
+}

@@ -5,10 +5,10 @@ package console
 import (
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 
-	"noiommu-farm/guestagent/wire"
 	"noiommu-farm/results/ktap"
 )
 
@@ -72,51 +72,21 @@ func (s *Scanner) Line(line string) []Finding {
 
 	current := s.reading(rec.context)
 	rule, groups := match(rec)
-	switch {
-	case rule == nil:
-	case foreign(rec):
+	if rule != nil && !s.believable(rule, rec, current) {
 		rule = nil
-	case rule.traits&again != 0 && !s.running:
-		rule = nil
-	case strings.Contains(rec.text, "Fatal exception") && s.died > 0 && s.number-s.died < windowOfDeath && !current.dying():
-		rule = nil // of an oops that another report came after
 	}
 	s.running = s.running || rec.seconds > 0 || strings.HasPrefix(rec.text, "Linux version ")
 	if rule != nil && current != nil && current.includes(rule, rec.text) {
-		if strings.HasPrefix(rec.text, "Kernel panic") {
-			current.finding.Panicked, current.ended = true, false
-			current.complete = current.hasStack()
-		}
-		current.deadly = current.deadly || rule.traits&death != 0
+		current.join(rule, rec.text)
 		rule = nil
 	}
 	if rule != nil {
-		if current != nil {
-			if current.rule.traits&announces != 0 && rule.class == current.rule.class {
-				s.open = slices.DeleteFunc(s.open, func(o *report) bool { return o == current })
-			} else {
-				done = append(done, s.end(current)...)
-			}
-		}
-		if len(s.open) == maxOpen {
-			done = append(done, s.end(s.open[0])...)
-		}
-		current = &report{rule: rule, groups: groups, context: rec.context,
-			finding: Finding{CPU: -1, PID: -1, First: s.number}}
-		if at, ok := s.rulers[rec.context]; ok && s.number-at < maxPreamble {
-			current.finding.First = at
-		}
-		s.open = append(s.open, current)
-		current.add(s.number, rec.text)
-		if rule.traits&oneLine != 0 {
-			done = append(done, s.end(current)...)
-		}
-		return s.limit(done)
+		return s.limit(s.begin(rule, groups, rec, current))
 	}
 	if current != nil && !foreign(rec) {
-		current.read(s.number, rec)
+		current.read(s.number, rec.text)
 	}
-	if strings.HasPrefix(rec.text, "------------[ cut here ]") || strings.HasPrefix(rec.text, "8<--- cut here") || strings.HasPrefix(rec.text, "=======") {
+	if ruler.MatchString(rec.text) {
 		if s.rulers == nil || len(s.rulers) == maxOpen {
 			s.rulers = map[string]int{}
 		}
@@ -129,6 +99,49 @@ func (s *Scanner) Line(line string) []Finding {
 		}
 	}
 	return s.limit(done)
+}
+
+// ruler is what may stand before the line that says what a report is.
+var ruler = regexp.MustCompile(`^(?:-{12}\[ cut here |8<--- cut here|={7})`)
+
+// believable says whether a line that looks like the first of a report is one.
+func (s *Scanner) believable(rule *rule, rec record, current *report) bool {
+	switch {
+	case foreign(rec):
+		return false
+	case rule.traits&again != 0:
+		return s.running
+	case strings.Contains(rec.text, "Fatal exception") && !current.dying():
+		// It ends an oops; another report may have come in between.
+		return s.died == 0 || s.number-s.died >= windowOfDeath
+	}
+	return true
+}
+
+// begin starts a report with the line and ends the one it comes after.
+func (s *Scanner) begin(rule *rule, groups []string, rec record, current *report) []Finding {
+	var done []Finding
+	switch {
+	case current == nil:
+	case current.rule.traits&announces != 0 && rule.class == current.rule.class:
+		s.open = slices.DeleteFunc(s.open, func(o *report) bool { return o == current })
+	default:
+		done = s.end(current)
+	}
+	if len(s.open) == maxOpen {
+		done = append(done, s.end(s.open[0])...)
+	}
+	next := &report{rule: rule, groups: groups, context: rec.context,
+		finding: Finding{CPU: -1, PID: -1, First: s.number}}
+	if at, ok := s.rulers[rec.context]; ok && s.number-at < maxPreamble {
+		next.finding.First = at
+	}
+	s.open = append(s.open, next)
+	next.add(s.number, rec.text)
+	if rule.traits&oneLine != 0 {
+		done = append(done, s.end(next)...)
+	}
+	return done
 }
 
 // Flush ends every finding that is still being read, at the end of the log.
@@ -167,86 +180,4 @@ func (s *Scanner) limit(found []Finding) []Finding {
 	}
 	s.found += len(found)
 	return found
-}
-
-// foreign says whether a line is a test program's or the farm's own.
-func foreign(rec record) bool {
-	if strings.HasPrefix(rec.text, wire.Marker) {
-		return true
-	}
-	if rec.stamped {
-		return false
-	}
-	for _, prefix := range []string{"#", "ok ", "not ok ", "1..", "KTAP ", "TAP "} {
-		if strings.HasPrefix(rec.text, prefix) {
-			return true
-		}
-	}
-	return false
-}
-
-// hasStack says whether the report shows where the kernel was.
-func (r *report) hasStack() bool {
-	for _, f := range r.frames {
-		if f.stack > 0 || f.pc {
-			return true
-		}
-	}
-	return false
-}
-
-// dying says whether a panic that comes next is a consequence of the report.
-func (r *report) dying() bool { return r != nil && (r.deadly || r.rule.traits&death != 0) }
-
-// includes says whether another first line is part of the report, or a
-// consequence of it, instead of a new finding.
-func (r *report) includes(next *rule, text string) bool {
-	if r.ended && !strings.HasPrefix(text, "Kernel panic") {
-		return false
-	}
-	if next.class == InitDied {
-		return r.dying() && (r.finding.PID <= 1 || r.finding.Comm == "init")
-	}
-	if strings.HasPrefix(text, "Kernel panic") {
-		return r.dying() || strings.Contains(text, "panic_on_warn") || strings.Contains(text, "kasan.fault") || r.rule.class == AtomicSleep || r.rule.class == OOM || r.rule.class == SoftLockup || r.rule.class == HungTask || r.rule.class == RCUStall || r.rule.class == HardLockup
-	}
-	if next.traits&follows != 0 && r.dying() {
-		return true
-	}
-	early := len(r.finding.Lines) < 8
-	switch {
-	case r.rule.traits&preface != 0:
-		return early && (next.class == Bug || next.class == Warning) || next.traits&follows != 0
-	case r.rule.class == SlabCorruption:
-		return next.class == SlabCorruption && strings.HasPrefix(text, "INFO: ")
-	case r.rule.class == OOM:
-		return next.class == OOM && strings.HasPrefix(text, "Out of memory")
-	case r.rule.class == Warning:
-		return early && next.traits&preface != 0
-	}
-	return false
-}
-
-// read takes the next line of the report's context.
-func (r *report) read(number int, rec record) {
-	if r.ended {
-		return
-	}
-	if part.MatchString(rec.text) || stackStart.MatchString(rec.text) || symbol.MatchString(rec.text) {
-		r.idle = 0
-		for _, text := range r.pending {
-			if len(r.finding.Lines) < MaxLines {
-				r.finding.Lines = append(r.finding.Lines, text)
-			}
-		}
-		r.pending = nil
-		r.add(number, rec.text)
-		if endOf.MatchString(rec.text) {
-			r.ended = true
-		}
-		return
-	}
-	if len(r.pending) < maxIdle {
-		r.pending = append(r.pending, rec.text)
-	}
 }
