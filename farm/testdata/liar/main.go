@@ -9,6 +9,7 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -27,6 +28,22 @@ func must(err error) {
 		fmt.Println("Bail out!", err)
 		os.Exit(1)
 	}
+}
+
+// crashAgent makes process 1 jump to address 0. It cannot simply be killed: the
+// kernel keeps signals from it, and the agent ignores what is left.
+func crashAgent() {
+	runtime.LockOSThread() // ptrace is per thread
+	must(syscall.PtraceAttach(1))
+	var status syscall.WaitStatus
+	_, err := syscall.Wait4(1, &status, syscall.WALL, nil)
+	must(err)
+	var regs syscall.PtraceRegs
+	must(syscall.PtraceGetRegs(1, &regs))
+	regs.Rip = 0
+	regs.Orig_rax = ^uint64(0) // no system call to restart
+	must(syscall.PtraceSetRegs(1, &regs))
+	must(syscall.PtraceDetach(1))
 }
 
 func main() {
@@ -90,7 +107,7 @@ func main() {
 		time.Sleep(time.Hour)
 	case "init": // the agent dies
 		fmt.Println("1..1")
-		must(syscall.Kill(1, syscall.SIGABRT))
+		crashAgent()
 		time.Sleep(time.Hour)
 	default:
 		fmt.Println("Bail out! no such lie:", lie)
