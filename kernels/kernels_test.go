@@ -350,6 +350,10 @@ func TestBadRequests(t *testing.T) {
 		{"selftest that does not compile", func(t *testing.T, l *lab) {
 			write(t, filepath.Join(l.tree, "tools/testing/selftests/vfio/mini_test.c"), "int main(void) { return x; }\n")
 		}, fault.ExitKernel, []string{"selftests/vfio", "mini_test.c:1:", "error: 'x' undeclared"}},
+		{"selftest that writes in the build", func(t *testing.T, l *lab) {
+			path := filepath.Join(l.tree, "tools/testing/selftests/vfio/Makefile")
+			write(t, path, string(read(t, path))+"\t: > /build/vmlinux\n")
+		}, fault.ExitKernel, []string{"selftests/vfio", "Makefile:"}},
 		{"no kernel", func(t *testing.T, l *lab) {
 			if err := os.Remove(filepath.Join(l.tree, "Kconfig")); err != nil {
 				t.Fatal(err)

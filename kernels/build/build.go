@@ -114,8 +114,9 @@ func Run(ctx context.Context, j Job) (Result, error) {
 	return r, err
 }
 
-// make runs make in the sandbox. Its output goes to the log and to extra.
-func (j Job) make(ctx context.Context, extra io.Writer, args ...string) error {
+// make runs make in the sandbox. Its output goes to the log and to extra. Only
+// kbuild itself may write in the build directory: other builds start from it.
+func (j Job) make(ctx context.Context, extra io.Writer, kbuild bool, args ...string) error {
 	out := j.Log
 	if extra != nil {
 		out = io.MultiWriter(j.Log, extra)
@@ -123,7 +124,7 @@ func (j Job) make(ctx context.Context, extra io.Writer, args ...string) error {
 	fmt.Fprintf(j.Log, "# make %s\n", strings.Join(args, " "))
 	mounts := append([]sandbox.Mount{{Outside: j.Tree, Inside: inSource}}, j.Covers...)
 	mounts = append(mounts,
-		sandbox.Mount{Outside: j.Objects, Inside: inObjects, Writable: true},
+		sandbox.Mount{Outside: j.Objects, Inside: inObjects, Writable: kbuild},
 		sandbox.Mount{Outside: j.Selftests, Inside: inSelftests, Writable: true},
 		sandbox.Mount{Outside: j.Modules, Inside: inModules, Writable: true},
 		sandbox.Mount{Outside: j.request(), Inside: inRequest},
@@ -138,7 +139,7 @@ func (j Job) make(ctx context.Context, extra io.Writer, args ...string) error {
 }
 
 func (j Job) kbuild(ctx context.Context, extra io.Writer, args ...string) error {
-	return j.make(ctx, extra, append([]string{"-C", inSource, "O=" + inObjects, "LOCALVERSION="}, args...)...)
+	return j.make(ctx, extra, true, append([]string{"-C", inSource, "O=" + inObjects, "LOCALVERSION="}, args...)...)
 }
 
 // request is the file with the merged fragments, beside the build directory.
@@ -297,7 +298,7 @@ func (j Job) selftests(ctx context.Context, config map[string]string) ([]Selftes
 			args = append(args, "LDLIBS="+s.libraries)
 		}
 		var f findings
-		if err := j.make(ctx, &f, args...); err != nil {
+		if err := j.make(ctx, &f, false, args...); err != nil {
 			return nil, j.failed(stage, err, &f)
 		}
 		names, err := programs(out)

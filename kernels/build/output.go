@@ -43,7 +43,7 @@ var (
 	linkError     = regexp.MustCompile(`undefined reference to|multiple definition of|modpost: |objtool: .*error|[^ ]+: error: |cannot find -l`)
 	makeError     = regexp.MustCompile(`^make(\[[0-9]+\])?: \*\*\* `)
 	kconfigError  = regexp.MustCompile(`^[^\s:]*Kconfig[^\s:]*:[0-9]+: |^\S+:[0-9]+: (syntax error|error)|recursive dependency`)
-	machineError  = regexp.MustCompile(`No space left on device|Disk quota exceeded|Killed signal terminated program|virtual memory exhausted|Cannot allocate memory|Input/output error|: (not found|command not found)$|Permission denied$|Read-only file system`)
+	machineError  = regexp.MustCompile(`No space left on device|Disk quota exceeded|Killed signal terminated program|virtual memory exhausted|Cannot allocate memory|Input/output error|: (not found|command not found)$|Permission denied$`)
 	step          = regexp.MustCompile(`^  [A-Z][A-Z0-9_]*( \[M\])? +\S`)
 )
 
