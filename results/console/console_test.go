@@ -81,7 +81,7 @@ func TestTestdata(t *testing.T) {
 	}
 }
 
-// TestPrefixes dresses the same logs as other consoles and log files show
+// TestPrefixes dresses logs of every kind of kernel as other consoles and log files show
 // them. The findings must not change.
 func TestPrefixes(t *testing.T) {
 	type line func(string) string
@@ -104,11 +104,14 @@ func TestPrefixes(t *testing.T) {
 			return s
 		},
 	} {
-		for _, file := range logs(t) {
-			t.Run(name+"/"+filepath.Base(file), func(t *testing.T) {
-				log, err := os.ReadFile(file)
+		for _, file := range []string{"amd64-lkdtm2.log", "i386-lkdtm.log", "arm-lkdtm.log", "arm64-hung.log", "riscv64-lkdtm-list.log", "s390x-sysrq.log"} {
+			t.Run(name+"/"+file, func(t *testing.T) {
+				log, err := os.ReadFile(filepath.Join("testdata", file))
 				if err != nil {
 					t.Fatal(err)
+				}
+				if len(log) > 12<<10 {
+					log = log[:bytes.LastIndexByte(log[:12<<10], '\n')+1]
 				}
 				var dressed bytes.Buffer
 				for _, s := range strings.Split(strings.TrimSuffix(string(log), "\n"), "\n") {

@@ -43,9 +43,6 @@ func r(word, pattern string, class Class, title string, traits trait) rule {
 	return rule{word, regexp.MustCompile(`^(?:` + pattern + `)`), class, title, traits}
 }
 
-// fn is a function with its offset, as %pS prints it, or its bare address.
-const fn = `(?:\[<[0-9a-f]+>\] )?(?:[A-Za-z_.$][\w.$]*\+|0x[0-9a-f]+)`
-
 // rules are tried in this order; the first that matches wins. The kernel file
 // that prints the line is named where it is not plain.
 var rules = []rule{
