@@ -21,7 +21,7 @@ lint:
 	go test -count=1 ./internal/rooms
 
 build:
-	go build -o bin/farm ./farm
+	go build -buildvcs=auto -o bin/farm ./farm
 
 ## setup: install what is missing, and say what
 setup:

@@ -35,6 +35,7 @@ type Planned struct {
 	Cell     string         `json:"cell"`
 	Kernel   Kernel         `json:"kernel"`
 	Machine  Machine        `json:"machine"`
+	Image    string         `json:"image"` // SHA-256 of the initramfs
 	Facts    contract.Facts `json:"facts"`
 	Programs []Program      `json:"programs"`
 	Absent   []Absent       `json:"absent"` // programs that this cell cannot or shall not run

@@ -13,12 +13,14 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"noiommu-farm/farm/machine"
 	"noiommu-farm/guestagent/wire"
+	"noiommu-farm/internal/fault"
 	"noiommu-farm/results"
 	"noiommu-farm/results/ktap"
 	"noiommu-farm/results/verdict"
@@ -34,18 +36,46 @@ type cellPlan struct {
 	phases  phases
 }
 
-func (p cellPlan) tests() bool {
-	for _, prog := range p.phases.all() {
-		if prog.Tests == nil {
-			return true
-		}
-		for _, t := range prog.Tests {
-			if t.Skip == "" {
-				return true
-			}
+// checkTests refuses a plan in which nothing would be tested, and says why not.
+func checkTests(plans []cellPlan) error {
+	var reasons []string
+	because := func(reason string) {
+		if !slices.Contains(reasons, reason) {
+			reasons = append(reasons, reason)
 		}
 	}
-	return false
+	for _, p := range plans {
+		for _, prog := range p.phases.all() {
+			if prog.Tests == nil {
+				return nil
+			}
+			for _, t := range prog.Tests {
+				if t.Skip == "" {
+					return nil
+				}
+				because(t.Skip)
+			}
+		}
+		for _, a := range p.planned.Absent {
+			because(a.Reason)
+		}
+	}
+	if len(reasons) == 0 {
+		reasons = []string{"this kernel has no such selftests"}
+	}
+	return &fault.Usage{
+		Key:   "farm run",
+		Value: cellNames(plans),
+		Err:   fmt.Errorf("nothing of what was asked for applies to any cell, so nothing would be tested: %s", strings.Join(reasons, "; ")),
+	}
+}
+
+func cellNames(plans []cellPlan) string {
+	names := make([]string, len(plans))
+	for i, p := range plans {
+		names[i] = p.planned.Cell
+	}
+	return strings.Join(names, ", ")
 }
 
 func (r *run) plan(c *prepared) cellPlan {
@@ -78,6 +108,7 @@ func (r *run) plan(c *prepared) cellPlan {
 				Accel:     string(r.host.accel),
 				QEMU:      r.host.version,
 			},
+			Image:    c.image.SHA256,
 			Facts:    facts,
 			Programs: ph.all(),
 			Absent:   absent,
@@ -120,6 +151,18 @@ func (r *run) live(ctx context.Context, rec *results.CellWriter, dir string, c *
 	m.Kernel = c.build.Vmlinux
 	m.Initrd = c.image.Path
 	m.Append = kernelParameters(c, plan.planned.Facts)
+	if err := results.WriteFile(filepath.Join(dir, "config"), []byte(c.config)); err != nil {
+		return fmt.Errorf("%w: %w", results.ErrNotRecorded, err)
+	}
+	if r.Keep {
+		var err error
+		if m.Kernel, err = keep(dir, "vmlinux", m.Kernel); err != nil {
+			return err
+		}
+		if m.Initrd, err = keep(dir, "initramfs.cpio", m.Initrd); err != nil {
+			return err
+		}
+	}
 	guest, err := machine.Boot(ctx, m, machine.BootOptions{})
 	if err != nil {
 		return rec.Event(results.Event{Infra: &results.Infra{Err: err.Error()}})
@@ -153,6 +196,19 @@ func (r *run) live(ctx context.Context, rec *results.CellWriter, dir string, c *
 		return errors.Join(err, consoleErr)
 	}
 	return rec.Event(results.Event{Ended: ended(guest.Wait(), killed)})
+}
+
+// keep copies a file into the cell's folder, to be booted from there.
+func keep(dir, name, from string) (string, error) {
+	text, err := os.ReadFile(from)
+	if err != nil {
+		return "", fmt.Errorf("keep %s: %w", name, err)
+	}
+	to := filepath.Join(dir, name)
+	if err := results.WriteFile(to, text); err != nil {
+		return "", fmt.Errorf("%w: %w", results.ErrNotRecorded, err)
+	}
+	return to, nil
 }
 
 // scale is how much longer than on an idle machine with hardware
@@ -304,18 +360,19 @@ func ended(state *os.ProcessState, killed bool) *results.Ended {
 	return e
 }
 
-var socketOf = regexp.MustCompile(`socket,id=(\w+),fd=\d+`)
+// Descriptors that only the farm's own QEMU has.
+var (
+	inherited = regexp.MustCompile(`-add-fd \S+ `)
+	consoleTo = regexp.MustCompile(`\w+,id=console,\S+`)
+	socketTo  = regexp.MustCompile(`socket,id=(\w+),fd=\d+`)
+)
 
 // writeScript writes a script that boots the cell's guest by hand: the same
 // command, with the console on the terminal and nobody at the other ports.
 func writeScript(path, command string) error {
-	command = socketOf.ReplaceAllStringFunc(command, func(socket string) string {
-		id := socketOf.FindStringSubmatch(socket)[1]
-		if id == "console" {
-			return "stdio,id=console,signal=off"
-		}
-		return "null,id=" + id
-	})
+	command = inherited.ReplaceAllString(command, "")
+	command = consoleTo.ReplaceAllString(command, "stdio,id=console,signal=off")
+	command = socketTo.ReplaceAllString(command, "null,id=$1")
 	text := "#!/bin/sh\n# The guest of this cell, with its console on this terminal. Without the farm at\n" +
 		"# its ports the agent gives up after a while and powers off.\nexec " + command + "\n"
 	if err := results.WriteFile(path, []byte(text)); err != nil {

@@ -14,11 +14,13 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"noiommu-farm/farm/machine"
 	"noiommu-farm/farm/matrix"
@@ -227,13 +229,11 @@ func (r *run) build(ctx context.Context, cells []*prepared) error {
 
 func (r *run) carryOut(ctx context.Context, cells []*prepared) (*Outcome, error) {
 	plans := make([]cellPlan, len(cells))
-	testing := false
 	for i, c := range cells {
 		plans[i] = r.plan(c)
-		testing = testing || plans[i].tests()
 	}
-	if !testing {
-		return nil, &fault.Usage{Key: "--suite", Value: fmt.Sprint(cells[0].Suites), Err: errors.New("nothing in it applies to any cell of this plan, so nothing would be tested")}
+	if err := checkTests(plans); err != nil {
+		return nil, err
 	}
 
 	head := results.Run{Command: r.Command, Versions: r.versions()}
@@ -272,10 +272,23 @@ func (r *run) carryOut(ctx context.Context, cells []*prepared) (*Outcome, error)
 	return out, errors.Join(errs...)
 }
 
+// versions are those of what a result depends on beside kernel and image.
 func (r *run) versions() map[string]string {
-	return map[string]string{
+	v := map[string]string{
 		"qemu":  r.host.version,
 		"accel": string(r.host.accel),
 		"go":    runtime.Version(),
 	}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" || s.Key == "vcs.modified" {
+				v["farm "+s.Key] = s.Value
+			}
+		}
+	}
+	var host unix.Utsname
+	if unix.Uname(&host) == nil {
+		v["host"] = unix.ByteSliceToString(host.Sysname[:]) + " " + unix.ByteSliceToString(host.Release[:])
+	}
+	return v
 }
