@@ -11,7 +11,7 @@ run: setup build
 
 ## test: everything that is checked, with real guests
 test: setup lint
-	go test -race -timeout 60m ./...
+	go test -race -count=1 -timeout 60m ./...
 
 ## lint: formatting, vet, staticcheck, and who may import whom
 lint:

@@ -126,4 +126,5 @@ type Ended struct {
 	Code   int    `json:"code"`             // its exit code; -1 when a signal ended it
 	Signal int    `json:"signal,omitempty"` // the signal that ended it
 	Killed bool   `json:"killed,omitempty"` // the farm itself ended it
+	Stderr string `json:"stderr,omitempty"` // the end of what it said
 }

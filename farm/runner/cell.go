@@ -191,11 +191,14 @@ func (r *run) live(ctx context.Context, rec *results.CellWriter, dir string, c *
 
 	err = r.converse(ctx, c, plan, talk)
 	killed, err := r.conclude(ctx, err, rec, guest, talk)
+	for range talk.said {
+		// What an agent says after the end is recorded, and answered by nobody.
+	}
 	pumps.Wait()
 	if err != nil || consoleErr != nil {
 		return errors.Join(err, consoleErr)
 	}
-	return rec.Event(results.Event{Ended: ended(guest.Wait(), killed)})
+	return rec.Event(results.Event{Ended: ended(guest, killed)})
 }
 
 // keep copies a file into the cell's folder, to be booted from there.
@@ -352,8 +355,9 @@ func (r *run) whereItHangs(ctx context.Context, guest *machine.Guest) {
 	}
 }
 
-func ended(state *os.ProcessState, killed bool) *results.Ended {
-	e := &results.Ended{QEMU: state.String(), Code: state.ExitCode(), Killed: killed}
+func ended(guest *machine.Guest, killed bool) *results.Ended {
+	state := guest.Wait()
+	e := &results.Ended{QEMU: state.String(), Code: state.ExitCode(), Killed: killed, Stderr: guest.Stderr()}
 	if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() && !killed {
 		e.Signal = int(ws.Signal())
 	}

@@ -182,6 +182,9 @@ func (s Style) unexpected(b *strings.Builder, cells []*verdict.Cell) {
 		for _, f := range c.Findings {
 			fmt.Fprintf(b, "  console line %d: %s\n", f.First, Clean(f.Title))
 		}
+		for _, line := range c.Tail {
+			fmt.Fprintf(b, "  | %s\n", Clean(line))
+		}
 		fmt.Fprintf(b, "  console %s/console.log, QEMU command %s/qemu.sh\n", c.Dir, c.Dir)
 	}
 }

@@ -50,6 +50,9 @@ func Judge(rec *results.Record) (*Cell, error) {
 		cell.Programs = append(cell.Programs, judged)
 		cell.Verdict = Worst(cell.Verdict, judged.Verdict)
 	}
+	if cause.verdict != "" {
+		cell.Tail = cons.tail
+	}
 	cell.Findings = cons.outside
 	for _, f := range cell.Findings {
 		cell.Verdict = Worst(cell.Verdict, severity(f))
@@ -138,7 +141,7 @@ func (s story) cause(cons *consoleLog) cause {
 	case s.lost != nil && s.ended.Signal != 0:
 		return cause{Infra, fmt.Sprintf("QEMU died (%s) while the host was waiting for %s", s.ended.QEMU, s.lost.Doing)}
 	case s.lost != nil && s.ended.Code != 0:
-		return cause{Infra, fmt.Sprintf("QEMU ended (%s) while the host was waiting for %s", s.ended.QEMU, s.lost.Doing)}
+		return cause{Infra, fmt.Sprintf("QEMU ended (%s: %s) while the host was waiting for %s", s.ended.QEMU, lastLine(s.ended.Stderr), s.lost.Doing)}
 	case s.lost != nil:
 		// The machine was reset and nothing on the console says why: a
 		// triple fault, or a reboot that nobody asked for.
@@ -149,6 +152,11 @@ func (s story) cause(cons *consoleLog) cause {
 		return cause{Infra, "the farm did not carry this cell to its end"}
 	}
 	return cause{}
+}
+
+func lastLine(text string) string {
+	text = strings.TrimSpace(text)
+	return text[strings.LastIndexByte(text, '\n')+1:]
 }
 
 func judgeProgram(rec *results.Record, p results.Program, s story, cons *consoleLog, why cause) (Program, error) {

@@ -78,6 +78,7 @@ type Cell struct {
 	Programs []Program         `json:"programs"`
 	Absent   []results.Absent  `json:"absent,omitempty"`
 	Findings []console.Finding `json:"findings,omitempty"` // outside every program
+	Tail     []string          `json:"tail,omitempty"`     // the console's last lines, of a cell that ended early
 	Wall     time.Duration     `json:"wall_ns"`            // plan to end
 	Dir      string            `json:"dir"`
 }

@@ -21,8 +21,12 @@ type consoleLog struct {
 	outside   []console.Finding // before, between and after programs
 	within    []located         // the others
 	agentDied *console.Finding  // PID 1 is our agent: its death is the farm's
+	tail      []string          // its last lines
 	stuck     *console.Finding  // the panic that the host's NMI caused, to see where a guest hangs
 }
+
+// tailLines is how much of a console is told of a cell that ended early.
+const tailLines = 15
 
 // located is a finding with the window that it begins in.
 type located struct {
@@ -43,8 +47,12 @@ func readConsole(log io.Reader) (*consoleLog, error) {
 	windows := []window{{first: 1}}
 	var number int
 	var lines ktap.Lines
+	var tail []string
 	emit := func(line string, _ int) {
 		number++
+		if tail = append(tail, line); len(tail) > tailLines {
+			tail = tail[1:]
+		}
 		if w, ok := windows[len(windows)-1].next(line, number); ok {
 			windows = append(windows, w)
 		}
@@ -55,7 +63,7 @@ func readConsole(log io.Reader) (*consoleLog, error) {
 	}
 	lines.Flush(emit)
 
-	out := &consoleLog{}
+	out := &consoleLog{tail: tail}
 	at := 0
 	for _, f := range findings {
 		for at+1 < len(windows) && windows[at+1].first <= f.First {
