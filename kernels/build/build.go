@@ -207,11 +207,11 @@ func (j Job) check() (map[string]string, error) {
 		return nil, &fault.Usage{
 			Key:   fmt.Sprintf("%s:%d", first.Option.File, first.Option.Line),
 			Value: "CONFIG_" + first.Option.Name + "=" + first.Option.Value,
-			Err:   fmt.Errorf("Linux %s: %w", j.Version, list(users)),
+			Err:   fmt.Errorf("in Linux %s: %w", j.Version, list(users)),
 		}
 	}
 	if len(own) > 0 {
-		return nil, &fault.Kernel{Stage: "configure", Err: fmt.Errorf("Linux %s: %w", j.Version, list(own))}
+		return nil, &fault.Kernel{Stage: "configure", Err: fmt.Errorf("in Linux %s: %w", j.Version, list(own))}
 	}
 	return config, nil
 }

@@ -149,7 +149,7 @@ func (s *Store) fetchDebian(ctx context.Context, v, dir string) (download, error
 		ring = keyring
 	}
 	if _, err := os.Stat(ring); err != nil {
-		return download{}, fmt.Errorf("Debian's keys are missing (Debian package: debian-archive-keyring): %w", err)
+		return download{}, fmt.Errorf("the archive keys are missing (Debian package: debian-archive-keyring): %w", err)
 	}
 	work, err := s.workDir("debian-" + v)
 	if err != nil {
