@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,11 +31,13 @@ type Guest struct {
 	// Monitor is QEMU's QMP connection.
 	Monitor *qmp.Client
 
+	machine         Machine
 	argv            []string
 	process         *process
 	stderr          *tail
 	console         *os.File
 	control, output conn
+	memory          *memoryFile
 }
 
 // BootOptions are about the host alone; the guest cannot tell them apart.
@@ -63,10 +66,15 @@ func Boot(ctx context.Context, m Machine, options BootOptions) (*Guest, error) {
 	if err != nil {
 		return nil, err
 	}
-	return start(ctx, m.QEMU, func(w Wiring) []string {
+	guest, err := start(ctx, m.QEMU, func(w Wiring) []string {
 		w.PVH = pvh
 		return m.Args(w)
 	}, options)
+	if err != nil {
+		return nil, err
+	}
+	guest.machine = m
+	return guest, nil
 }
 
 // start starts QEMU with the arguments that args makes of the descriptors.
@@ -97,10 +105,15 @@ func start(ctx context.Context, qemu string, args func(Wiring) []string, options
 		return nil, fmt.Errorf("boot guest: make the console's pipe: %w", err)
 	}
 	ours, theirs = append(ours, console), append(theirs, file)
+	memory, err := newMemoryFile()
+	if err != nil {
+		return nil, fmt.Errorf("boot guest: %w", err)
+	}
+	ours = append(ours, memory)
 
 	// os/exec numbers ExtraFiles from 3.
 	cmd := exec.Command(qemu, args(Wiring{QMP: 3, Control: 4, Output: 5, Console: 6})...)
-	cmd.ExtraFiles = theirs
+	cmd.ExtraFiles = append(slices.Clone(theirs), memory.file) // the last is memoryDescriptor
 	stderr := &tail{to: options.Stderr}
 	cmd.Stderr = stderr
 	process, err := startProcess(cmd)
@@ -133,6 +146,7 @@ func start(ctx context.Context, qemu string, args func(Wiring) []string, options
 		process: process,
 		stderr:  stderr,
 		console: console, control: sockets[1], output: sockets[2],
+		memory: memory,
 	}, nil
 }
 
@@ -291,7 +305,7 @@ func (g *Guest) Stop(ctx context.Context) error {
 func (g *Guest) Close() error {
 	err := g.Kill()
 	g.Monitor.Disconnect()
-	for _, one := range []io.Closer{g.console, g.control, g.output} {
+	for _, one := range []io.Closer{g.console, g.control, g.output, g.memory} {
 		one.Close() // its error changes nothing: the guest is gone
 	}
 	return err

@@ -125,7 +125,7 @@ func TestBoot(t *testing.T) {
 		t.Run(string(topology), func(t *testing.T) {
 			m := helloMachine(t, "last=1")
 			m.Topology = topology
-			m.Devices = []Device{Edu, IGB, Edu, IGB}
+			m.Devices = append(Devices(), Edu, IGB)
 			m.CPUs = 2
 			m.MemoryMiB = 256
 			g := boot(t, m)

@@ -15,6 +15,7 @@ package machine
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -24,7 +25,7 @@ import (
 // Machine is everything that becomes QEMU's arguments.
 type Machine struct {
 	Topology    Topology
-	Devices     []Device // in any order; at most 8 of one model
+	Devices     []Device // in any order; at most 8 on the root bus and 8 behind root ports
 	CPUs        int
 	MemoryMiB   int
 	Hugepages1G int // pages of 1 GiB that the kernel reserves at boot, part of MemoryMiB
@@ -62,13 +63,14 @@ func (m Machine) Validate() error {
 	if _, err := ParseAccel(string(m.Accel)); err != nil {
 		return err
 	}
-	count := make(map[Device]int)
 	for _, d := range m.Devices {
 		if _, err := ParseDevice(string(d)); err != nil {
 			return err
 		}
-		if count[d]++; count[d] > perModel {
-			return usage("device", d, "more than %d devices of this model", perModel)
+	}
+	for _, p := range m.places() {
+		if p.at >= perPlace {
+			return usage("device", p.device, "more than %d devices on the root bus, or behind root ports", perPlace)
 		}
 	}
 	if m.CPUs < 1 || m.CPUs > MaxCPUs {
@@ -144,8 +146,8 @@ func (m Machine) Args(w Wiring) []string {
 	// The HPET stays: on a busy host the kernel cannot measure the TSC's rate
 	// with the PIT, and without another reference it falls back to a clock
 	// that counts timer interrupts.
-	options := "q35,sata=off,usb=off,smbus=off,vmport=off,graphics=off"
-	if m.Accel == KVM && m.Topology == Intel {
+	options := "q35,sata=off,usb=off,smbus=off,vmport=off"
+	if m.Accel == KVM && m.Topology.splitIRQChip() {
 		options += ",kernel-irqchip=split" // or QEMU refuses intremap=on
 	}
 	args := []string{
@@ -154,6 +156,8 @@ func (m Machine) Args(w Wiring) []string {
 		"-no-reboot",
 		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
 		"-M", options,
+		// pciehp finds what is plugged and unplugged, not ACPI.
+		"-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off",
 	}
 	args = append(args, m.Accel.args()...)
 	args = append(args,
@@ -165,7 +169,9 @@ func (m Machine) Args(w Wiring) []string {
 		"-chardev", "file,id=console,path=/dev/fdset/1,append=on",
 		"-serial", "chardev:console",
 	)
-	args = append(args, m.Topology.args()...)
+	for _, one := range m.Topology.parts() {
+		args = append(args, one.args()...)
+	}
 	args = append(args,
 		"-device", fmt.Sprintf("virtio-serial-pci,id=serial,bus=pcie.0,addr=%#x", serialSlot),
 		"-chardev", fmt.Sprintf("socket,id=control,fd=%d", w.Control),
@@ -173,12 +179,12 @@ func (m Machine) Args(w Wiring) []string {
 		"-chardev", fmt.Sprintf("socket,id=output,fd=%d", w.Output),
 		"-device", "virtserialport,bus=serial.0,nr=2,chardev=output,name="+m.OutputPort,
 	)
-	count := make(map[Device]int)
-	for _, d := range m.Devices {
-		args = append(args, d.args(count[d])...)
-		count[d]++
+	for _, p := range m.places() {
+		for _, one := range slices.Concat(p.port(m.Topology), p.functions()) {
+			args = append(args, one.args()...)
+		}
 	}
-	if w.PVH {
+	if w.PVH && m.Topology.qboot() {
 		args = append(args, "-bios", "qboot.rom")
 	}
 	args = append(args, "-kernel", m.Kernel)

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"noiommu-farm/internal/fault"
 )
@@ -27,12 +28,14 @@ func valid() Machine {
 	}
 }
 
+type argsTest struct {
+	name    string
+	bzImage bool
+	change  func(*Machine)
+}
+
 func TestArgs(t *testing.T) {
-	tests := []struct {
-		name    string
-		bzImage bool
-		change  func(*Machine)
-	}{
+	tests := []argsTest{
 		{name: "none-edu", change: func(m *Machine) {}},
 		{name: "none-bare", change: func(m *Machine) { m.Devices, m.Initrd, m.CPUs = nil, "", 1 }},
 		{name: "none-append", change: func(m *Machine) {
@@ -45,6 +48,15 @@ func TestArgs(t *testing.T) {
 		}},
 		{name: "intel-kvm", change: func(m *Machine) { m.Topology, m.Accel = Intel, KVM }},
 		{name: "none-kvm", change: func(m *Machine) { m.Accel = KVM }},
+		{name: "none-5g", change: func(m *Machine) { m.MemoryMiB = 5120 }},
+	}
+	for _, topology := range Topologies() {
+		tests = append(tests, argsTest{name: string(topology) + "-edu-edu-port", change: func(m *Machine) {
+			m.Topology, m.Devices = topology, []Device{Edu, EduPort}
+		}})
+	}
+	for _, d := range Devices() {
+		tests = append(tests, argsTest{name: "none-2-" + string(d), change: func(m *Machine) { m.Devices = []Device{d, d} }})
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -81,10 +93,11 @@ func TestValidate(t *testing.T) {
 		{"no topology", "topology", func(m *Machine) { m.Topology = "" }},
 		{"accelerator", "accel", func(m *Machine) { m.Accel = "hvf" }},
 		{"device", "device", func(m *Machine) { m.Devices = []Device{"edu,romfile=/etc/passwd"} }},
-		{"8 devices of both models", "", func(m *Machine) {
-			m.Devices = slices.Concat(slices.Repeat([]Device{Edu}, 8), slices.Repeat([]Device{IGB}, 8))
+		{"8 devices in both places", "", func(m *Machine) {
+			m.Devices = slices.Concat(slices.Repeat([]Device{Edu}, 8), slices.Repeat([]Device{IGB, EduPort}, 4))
 		}},
-		{"9 devices of a model", "device", func(m *Machine) { m.Devices = slices.Repeat([]Device{Edu}, 9) }},
+		{"9 devices on the root bus", "device", func(m *Machine) { m.Devices = slices.Repeat([]Device{Edu}, 9) }},
+		{"9 devices behind root ports", "device", func(m *Machine) { m.Devices = append(slices.Repeat([]Device{IGB, NVMe}, 4), E1000E) }},
 		{"no CPU", "cpus", func(m *Machine) { m.CPUs = 0 }},
 		{"most CPUs", "", func(m *Machine) { m.CPUs = MaxCPUs }},
 		{"too many CPUs", "cpus", func(m *Machine) { m.CPUs = MaxCPUs + 1 }},
@@ -128,45 +141,94 @@ func filler(m Machine) string {
 }
 
 func TestParse(t *testing.T) {
-	if got, err := ParseTopology("intel"); got != Intel || err != nil {
-		t.Errorf("intel: %q, %v", got, err)
+	for _, want := range Topologies() {
+		if got, err := ParseTopology(string(want)); got != want || err != nil {
+			t.Errorf("%s: %q, %v", want, got, err)
+		}
 	}
-	if got, err := ParseDevice("igb"); got != IGB || err != nil {
-		t.Errorf("igb: %q, %v", got, err)
+	for _, want := range Devices() {
+		if got, err := ParseDevice(string(want)); got != want || err != nil {
+			t.Errorf("%s: %q, %v", want, got, err)
+		}
 	}
 	if got, err := ParseAccel("tcg"); got != TCG || err != nil {
 		t.Errorf("tcg: %q, %v", got, err)
 	}
 	_, err := ParseTopology("bogus")
 	var usage *fault.Usage
-	if !errors.As(err, &usage) || usage.Key != "topology" || !slices.Equal(usage.Allowed, []string{"none", "intel"}) {
+	if !errors.As(err, &usage) || usage.Key != "topology" || !slices.Equal(usage.Allowed,
+		[]string{"none", "intel", "intel-pt", "intel-off", "intel-nointremap", "amd", "virtio", "bypass"}) {
 		t.Errorf("bogus: %#v", err)
+	}
+	_, err = ParseDevice("pci-testdev")
+	if !errors.As(err, &usage) || usage.Key != "device" || !slices.Equal(usage.Allowed,
+		[]string{"edu", "edu-port", "edu-multifunction", "igb", "e1000e", "nvme"}) {
+		t.Errorf("pci-testdev: %#v", err)
 	}
 }
 
-// A device keeps its place when another one comes.
+// What each topology promises of a guest, as V0 to V4 of the contract.
+func TestTopologies(t *testing.T) {
+	type promise struct{ iommu, edu, port, intremap bool }
+	want := map[Topology]promise{
+		None:            {},
+		Intel:           {iommu: true, edu: true, port: true, intremap: true},
+		IntelPT:         {iommu: true, edu: true, port: true, intremap: true},
+		IntelOff:        {},
+		IntelNoIntremap: {iommu: true, edu: true, port: true},
+		AMD:             {iommu: true, edu: true, port: true},
+		Virtio:          {iommu: true, edu: true, port: true},
+		Bypass:          {iommu: true, edu: true, intremap: true},
+	}
+	for _, topology := range Topologies() {
+		got := promise{topology.IOMMU(), topology.Behind(Edu), topology.Behind(EduPort), topology.InterruptRemapping()}
+		if got != want[topology] {
+			t.Errorf("%s promises %+v, want %+v", topology, got, want[topology])
+		}
+	}
+}
+
+// A function keeps its address when devices come after it, and no two have
+// the same.
 func TestAddressesAreStable(t *testing.T) {
-	seen := make(map[string]bool)
-	for _, d := range Devices() {
-		for n := range perModel {
-			bdf := d.BDF(n)
-			if seen[bdf] {
-				t.Errorf("two devices at %s", bdf)
+	rapid.Check(t, func(t *rapid.T) {
+		m := valid()
+		m.Topology = rapid.SampledFrom(Topologies()).Draw(t, "topology")
+		m.Devices = rapid.SliceOfN(rapid.SampledFrom(Devices()), 0, 8).Draw(t, "devices")
+		all := m.Functions()
+		seen := make(map[string]bool)
+		for _, f := range all {
+			if seen[f.BDF] {
+				t.Errorf("two functions at %s", f.BDF)
 			}
-			seen[bdf] = true
+			seen[f.BDF] = true
 		}
-	}
-	alone, together := valid(), valid()
-	together.Devices = []Device{IGB, Edu, Edu, IGB}
-	find := func(m Machine) string {
-		for _, arg := range m.Args(Wiring{}) {
-			if strings.HasPrefix(arg, "edu,id=edu0,") {
-				return arg
+		for n := range m.Devices {
+			fewer := m
+			fewer.Devices = m.Devices[:n]
+			if first := fewer.Functions(); !slices.Equal(first, all[:len(first)]) {
+				t.Errorf("alone %v, together %v", first, all)
 			}
 		}
-		return ""
+	})
+}
+
+func TestFunctions(t *testing.T) {
+	m := valid()
+	m.Topology, m.Devices = Bypass, []Device{EduPort, Edu, EduMultifunction, Edu}
+	want := []Function{
+		{EduPort, 0, "0000:41:00.0", false},
+		{Edu, 0, "0000:00:02.0", true},
+		{EduMultifunction, 0, "0000:42:00.0", false},
+		{EduMultifunction, 0, "0000:42:00.1", false},
+		{Edu, 1, "0000:00:03.0", true},
 	}
-	if a, b := find(alone), find(together); a == "" || a != b {
-		t.Errorf("alone %q, together %q", a, b)
+	if diff := cmp.Diff(want, m.Functions()); diff != "" {
+		t.Errorf("functions differ (-want +got):\n%s", diff)
+	}
+	m.Topology, m.Devices = None, []Device{IGB, EduPort}
+	want = []Function{{IGB, 0, "0000:01:00.0", false}, {EduPort, 0, "0000:02:00.0", false}}
+	if diff := cmp.Diff(want, m.Functions()); diff != "" {
+		t.Errorf("functions differ (-want +got):\n%s", diff)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -54,12 +55,27 @@ func MissingDevices(ctx context.Context, qemu string) ([]string, error) {
 
 func missingDevices(help string) []string {
 	var missing []string
-	for _, name := range []string{"virtio-serial-pci", "virtserialport", "pcie-root-port", "intel-iommu", string(Edu), string(IGB)} {
+	for _, name := range models() {
 		if !regexp.MustCompile(`(?m)^name "` + regexp.QuoteMeta(name) + `"`).MatchString(help) {
 			missing = append(missing, name)
 		}
 	}
 	return missing
+}
+
+// models are all that a machine may be made of.
+func models() []string {
+	all := []string{"virtio-serial-pci", "virtserialport", "pcie-root-port"}
+	for _, t := range Topologies() {
+		for _, one := range t.parts() {
+			all = append(all, one.driver)
+		}
+	}
+	for _, d := range Devices() {
+		all = append(all, d.driver())
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // ask runs QEMU for what it prints.
