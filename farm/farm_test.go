@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -38,7 +39,9 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("XDG_CACHE_HOME", e.Getenv("WORK")+"/cache")
 			e.Setenv("XDG_STATE_HOME", e.Getenv("WORK")+"/state")
-			return nil
+			farm, err := exec.LookPath("farm")
+			e.Setenv("FARM", farm)
+			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
 	})
@@ -219,6 +222,43 @@ func TestNoHugepages(t *testing.T) {
 	o = farm(t, "--topology", "none", "--test", "PA-04", "--hugepages", "0")
 	if o.code != 2 || !strings.Contains(o.stderr, "requires hugepages") {
 		t.Errorf("exit code %d, want 2 and the reason:\n%s", o.code, o.stderr)
+	}
+}
+
+// With --keep a run can be booted again by hand, with nothing but its
+// directory and QEMU.
+func TestKeep(t *testing.T) {
+	runs := t.TempDir()
+	o := farmIn(t, runs, "--topology", "none", "--suite", "cdev", "--keep")
+	if o.code != 0 {
+		t.Fatalf("exit code %d\n%s\n%s", o.code, o.stderr, o.said())
+	}
+	scripts, _ := filepath.Glob(filepath.Join(o.dir, "cells", "*", "qemu.sh"))
+	if len(scripts) != 1 {
+		t.Fatalf("scripts: %v", scripts)
+	}
+	text, err := os.ReadFile(scripts[0])
+	if err != nil || !bytes.Contains(text, []byte("-kernel "+filepath.Dir(scripts[0]))) {
+		t.Errorf("%v; the script does not boot the kept kernel:\n%s", err, text)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	sh := exec.CommandContext(ctx, "sh", scripts[0])
+	console, err := sh.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := sh.Start(); err != nil {
+		t.Fatal(err)
+	}
+	seen := false
+	for lines := bufio.NewScanner(console); !seen && lines.Scan(); {
+		seen = strings.Contains(lines.Text(), "Linux version 7.3")
+	}
+	sh.Process.Kill()
+	sh.Wait()
+	if !seen {
+		t.Error("the script's guest did not boot")
 	}
 }
 

@@ -57,8 +57,9 @@ type Kernel struct {
 // Machine says what a cell runs on.
 type Machine struct {
 	Topology  string   `json:"topology"`
+	IOMMU     bool     `json:"iommu"`   // the kernel drives one, whatever is behind it
 	Devices   []string `json:"devices"` // models
-	PCI       []string `json:"pci"`     // "vendor:device" of each, in hex, in the same order
+	PCI       []string `json:"pci"`     // "vendor:device" of each function, in hex
 	CPUs      int      `json:"cpus"`
 	MemoryMiB int      `json:"memory_mib"`
 	Accel     string   `json:"accel"`

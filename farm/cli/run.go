@@ -22,8 +22,8 @@ import (
 type runCmd struct {
 	Kernel   []string `help:"Kernel source: debian:7.3, debian:7.2, debian:6.12, tree:DIR, tree:DIR@REF or tarball:FILE. May be repeated." default:"debian:7.3" placeholder:"SOURCE" sep:"none"`
 	Config   []string `help:"Configuration: a list of names and .config files with commas between them, as in noiommu,my.config. May be repeated." default:"noiommu" placeholder:"NAMES" sep:"none"`
-	Topology []string `help:"What stands between the devices and memory: none, intel. May be a list." default:"none,intel" placeholder:"NAME"`
-	Device   []string `help:"Emulated PCI devices under test: edu, igb. May be a list; twice the same is two of them." default:"edu,igb" placeholder:"MODEL"`
+	Topology []string `help:"What stands between the devices and memory: none, intel, intel-pt, intel-off, intel-nointremap, amd, virtio, bypass. May be a list." default:"none,intel" placeholder:"NAME"`
+	Device   []string `help:"Emulated PCI devices under test: edu, edu-port, edu-multifunction, igb, e1000e, nvme. May be a list; twice the same is two of them." default:"edu,igb" placeholder:"MODEL"`
 	Suite    []string `help:"Run only these suites, or SUITE/PROGRAM of the kernel's own selftests. Default: all that are on by default." placeholder:"NAME"`
 	Test     []string `help:"Run only the tests of these statements of the contract, as in PA-02. May be a list." placeholder:"ID"`
 	Program  []string `help:"Run your own static test program that prints KTAP, with arguments after it in the same word: \"./mytest -v {igb}\". {edu} and {igb} become the address of the device. May be repeated." placeholder:"\"FILE ARG...\"" sep:"none"`

@@ -207,16 +207,17 @@ func (s Selection) Kselftest(suite, program string) (run, byName bool) {
 }
 
 // Facts is what the contract is to be judged by in this cell, given the built
-// configuration.
-func (c Cell) Facts(config contract.Config) contract.Facts {
+// configuration, the models of the functions under test, and whether they are
+// behind an IOMMU.
+func (c Cell) Facts(config contract.Config, models []string, iommu bool) contract.Facts {
 	return contract.Facts{
 		Config:      config,
 		UnsafeMode:  config.Noiommu,
-		IOMMU:       c.Topology != "none",
-		SRIOV:       slices.Contains(c.Devices, "igb"),
+		IOMMU:       iommu,
+		SRIOV:       slices.Contains(models, "igb"),
 		Hugepages:   c.Hugepages,
 		Hugepages1G: c.Hugepages1G,
-		Devices:     c.Devices,
+		Devices:     models,
 	}
 }
 

@@ -79,13 +79,16 @@ func cellNames(plans []cellPlan) string {
 }
 
 func (r *run) plan(c *prepared) cellPlan {
-	facts := c.Facts(contract.ParseConfig(c.config))
+	var models, pci []string
+	for _, d := range c.machine.Devices {
+		for range d.Functions() {
+			models = append(models, model(d))
+			pci = append(pci, pciID(d))
+		}
+	}
+	facts := c.Facts(contract.ParseConfig(c.config), models, c.behind)
 	ph, absent := programs(c.Cell, facts, c.build.Selftests, r.Timeout)
 	sum := sha256.Sum256([]byte(c.config))
-	var pci []string
-	for _, d := range c.machine.Devices {
-		pci = append(pci, pciID(d))
-	}
 	return cellPlan{
 		phases: ph,
 		planned: results.Planned{
@@ -101,6 +104,7 @@ func (r *run) plan(c *prepared) cellPlan {
 			},
 			Machine: results.Machine{
 				Topology:  c.Topology,
+				IOMMU:     c.machine.Topology.IOMMU(),
 				Devices:   c.Devices,
 				PCI:       pci,
 				CPUs:      c.CPUs,
@@ -236,6 +240,10 @@ func kernelParameters(c *prepared, facts contract.Facts) []string {
 	if facts.SRIOV {
 		params = append(params, "vfio_pci.enable_sriov=1")
 	}
+	if t := c.machine.Topology; t.IOMMU() && !t.InterruptRemapping() {
+		// Without it nothing could be bound; IP-06 tests that.
+		params = append(params, "iommufd.allow_unsafe_interrupts=1", "vfio_iommu_type1.allow_unsafe_interrupts=1")
+	}
 	return append(params, c.Append...)
 }
 
@@ -285,7 +293,7 @@ func addresses(devices []machine.Device, pci []wire.PCI) (byModel map[string][]s
 	for _, f := range pci {
 		for _, d := range devices {
 			if pciID(d) == fmt.Sprintf("%04x:%04x", f.Vendor, f.Device) {
-				byModel[string(d)] = append(byModel[string(d)], f.BDF)
+				byModel[model(d)] = append(byModel[model(d)], f.BDF)
 				all = append(all, f.BDF)
 				break
 			}
@@ -293,6 +301,15 @@ func addresses(devices []machine.Device, pci []wire.PCI) (byModel map[string][]s
 	}
 	slices.Sort(all)
 	return byModel, slices.Compact(all)
+}
+
+// model is what the tests call a device: they know it by its PCI ids, wherever
+// it is plugged in.
+func model(d machine.Device) string {
+	if pciID(d) == pciID(machine.Edu) {
+		return string(machine.Edu)
+	}
+	return string(d)
 }
 
 // pciID is how a model is found in a guest.

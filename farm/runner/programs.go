@@ -126,7 +126,7 @@ func kselftests(c matrix.Cell, facts contract.Facts, built []kernels.Selftest, a
 		if t.Suite == "vfio" {
 			// libvfio takes the device from the last argument
 			// (tools/testing/selftests/vfio/lib/libvfio.c).
-			p.Argv = append(p.Argv, fmt.Sprintf(bdfOf, preferred(c.Devices)))
+			p.Argv = append(p.Argv, fmt.Sprintf(bdfOf, preferred(facts.Devices)))
 		}
 		add(p)
 	}

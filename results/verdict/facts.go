@@ -34,8 +34,8 @@ func FactsDiffer(p results.Planned, got wire.Facts) []string {
 	}
 	expect("kernel release", p.Kernel.Release, got.Release)
 	expect("CPUs", p.Machine.CPUs, got.CPUs)
-	expect("IOMMU present", p.Facts.IOMMU, len(got.IOMMUs) > 0)
-	expect("devices in IOMMU groups", p.Facts.IOMMU, got.IOMMUGroups > 0)
+	expect("IOMMU present", p.Machine.IOMMU, len(got.IOMMUs) > 0)
+	expect("devices in IOMMU groups", p.Machine.IOMMU, got.IOMMUGroups > 0)
 	mode, ok := got.Params[UnsafeModeParam]
 	expect("module parameter "+UnsafeModeParam+" exists", p.Facts.Config.Noiommu, ok)
 	if ok {
