@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package matrix
+
+import (
+	"errors"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"noiommu-farm/internal/fault"
+	"noiommu-farm/suites/contract"
+)
+
+func TestProduct(t *testing.T) {
+	plan, err := Product(Axes{
+		Sources:    []string{"debian:7.3", "tree:/home/u/linux@v7.3"},
+		Configs:    []string{"noiommu", "noiommu,./my.config"},
+		Topologies: []string{"none", "intel"},
+		Guest:      Guest{CPUs: 2, Devices: []string{"edu"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, c := range plan.Cells {
+		names = append(names, c.Name)
+		if c.CPUs != 2 || len(c.Devices) != 1 {
+			t.Errorf("%s lost its guest: %+v", c.Name, c.Guest)
+		}
+	}
+	want := []string{
+		"debian-7.3_noiommu_none", "debian-7.3_noiommu_intel",
+		"debian-7.3_noiommu,.-my.config_none", "debian-7.3_noiommu,.-my.config_intel",
+		"tree-home-u-linux-v7.3_noiommu_none", "tree-home-u-linux-v7.3_noiommu_intel",
+		"tree-home-u-linux-v7.3_noiommu,.-my.config_none", "tree-home-u-linux-v7.3_noiommu,.-my.config_intel",
+	}
+	if !slices.Equal(names, want) {
+		t.Errorf("cells:\n%s\nwant:\n%s", strings.Join(names, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// A cell's name is a folder's name, whatever the axes say, and no two are
+// equal.
+func TestNames(t *testing.T) {
+	value := rapid.StringMatching(`[a-z:/.@~ _*-]{1,12}`)
+	rapid.Check(t, func(r *rapid.T) {
+		a := Axes{
+			Sources:    rapid.SliceOfNDistinct(value, 1, 4, rapid.ID).Draw(r, "sources"),
+			Configs:    rapid.SliceOfNDistinct(value, 1, 3, rapid.ID).Draw(r, "configs"),
+			Topologies: rapid.SliceOfNDistinct(value, 1, 3, rapid.ID).Draw(r, "topologies"),
+		}
+		plan, err := Product(a)
+		if err != nil {
+			r.Fatal(err)
+		}
+		if n := len(a.Sources) * len(a.Configs) * len(a.Topologies); len(plan.Cells) != n {
+			r.Fatalf("%d cells, want %d", len(plan.Cells), n)
+		}
+		seen := make(map[string]bool)
+		for _, c := range plan.Cells {
+			if seen[c.Name] {
+				r.Fatalf("two cells are called %q", c.Name)
+			}
+			seen[c.Name] = true
+			if c.Name != filepath.Base(c.Name) || !filepath.IsLocal(c.Name) {
+				r.Fatalf("%q is no name for a folder", c.Name)
+			}
+		}
+	})
+}
+
+func TestRefused(t *testing.T) {
+	good := Axes{Sources: []string{"s"}, Configs: []string{"c"}, Topologies: []string{"none"}}
+	for key, spoil := range map[string]func(*Axes){
+		"--kernel":   func(a *Axes) { a.Sources = nil },
+		"--config":   func(a *Axes) { a.Configs = []string{"x", "y", "x"} },
+		"--topology": func(a *Axes) { a.Topologies = []string{"none", "none"} },
+		"--suite":    func(a *Axes) { a.Select.Suites = []string{"vfoi"} },
+		"--test":     func(a *Axes) { a.Select.Tests = []string{"PA-02", "pa-02"} },
+	} {
+		a := good
+		spoil(&a)
+		_, err := Product(a)
+		var usage *fault.Usage
+		if !errors.As(err, &usage) || usage.Key != key {
+			t.Errorf("%s: got %v", key, err)
+		}
+	}
+	for _, suite := range []string{"vfio", "vfio/anything", "iommu", "get_pa"} {
+		a := good
+		a.Select.Suites = []string{suite}
+		if _, err := Product(a); err != nil {
+			t.Errorf("%s: %v", suite, err)
+		}
+	}
+}
+
+func ids(statements []contract.Statement) string {
+	var list []string
+	for _, s := range statements {
+		list = append(list, s.ID)
+	}
+	return strings.Join(list, " ")
+}
+
+func TestSelection(t *testing.T) {
+	program := []Program{{Path: "/x"}}
+	all := ids(contract.Statements)
+	for _, c := range []struct {
+		name       string
+		selection  Selection
+		statements string
+		kselftest  bool // vfio/a runs
+		byName     bool
+	}{
+		{"everything", Selection{}, all, true, false},
+		{"a statement", Selection{Tests: []string{"DM-01"}}, "DM-01", false, false},
+		{"statements come in their own order", Selection{Tests: []string{"TL-05", "TL-01"}}, "TL-01 TL-05", false, false},
+		{"a suite", Selection{Suites: []string{"iommu_present"}}, "", false, false},
+		{"kselftests", Selection{Suites: []string{"vfio"}}, "", true, false},
+		{"one kselftest", Selection{Suites: []string{"vfio/a"}}, "", true, true},
+		{"another kselftest", Selection{Suites: []string{"vfio/b"}}, "", false, false},
+		{"the user's program alone", Selection{Programs: program}, "", false, false},
+		{"the user's program too", Selection{Programs: program, Tests: []string{"PA-02"}}, "PA-02", false, false},
+	} {
+		got := ids(c.selection.Statements())
+		if c.name == "a suite" {
+			if !strings.HasPrefix(got, "IP-") || strings.Contains(got, "PA-") {
+				t.Errorf("%s: statements %q", c.name, got)
+			}
+		} else if got != c.statements {
+			t.Errorf("%s: statements %q, want %q", c.name, got, c.statements)
+		}
+		if run, byName := c.selection.Kselftest("vfio", "a"); run != c.kselftest || byName != c.byName {
+			t.Errorf("%s: vfio/a runs %v by name %v, want %v %v", c.name, run, byName, c.kselftest, c.byName)
+		}
+	}
+}
+
+func TestFacts(t *testing.T) {
+	c := Cell{Guest: Guest{Hugepages: 8, Hugepages1G: 1}}
+	f := c.Facts(contract.Config{Noiommu: true}, []string{"edu", "igb"}, true)
+	if !f.UnsafeMode || !f.IOMMU || !f.SRIOV || f.Hugepages != 8 || f.Hugepages1G != 1 || len(f.Devices) != 2 {
+		t.Errorf("%+v", f)
+	}
+	f = c.Facts(contract.Config{}, []string{"edu"}, false)
+	if f.UnsafeMode || f.IOMMU || f.SRIOV {
+		t.Errorf("%+v", f)
+	}
+}

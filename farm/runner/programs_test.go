@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package runner
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"noiommu-farm/farm/machine"
+	"noiommu-farm/farm/matrix"
+	"noiommu-farm/guestagent/wire"
+	"noiommu-farm/internal/fault"
+	"noiommu-farm/kernels"
+	"noiommu-farm/suites/contract"
+)
+
+var (
+	kAll  = contract.Config{Group: true, Container: true, Cdev: true, IOMMUFD: true, Noiommu: true, NoiommuCdev: true}
+	built = []kernels.Selftest{
+		{Suite: "vfio", Name: "vfio_pci_device_test"},
+		{Suite: "vfio", Name: "vfio_dma_mapping_test"},
+		{Suite: "vfio", Name: "vfio_pci_driver_test"},
+		{Suite: "vfio", Name: "vfio_iommufd_noiommu_test"}, // one that a series adds
+	}
+)
+
+func cellOf(selection matrix.Selection) (matrix.Cell, contract.Facts, contract.Facts) {
+	c := matrix.Cell{Guest: matrix.Guest{Hugepages: 64}, Selection: selection}
+	models := []string{"edu", "igb"}
+	return c, c.Facts(kAll, models, false), c.Facts(kAll, models, true)
+}
+
+func TestPrograms(t *testing.T) {
+	c, none, intel := cellOf(matrix.Selection{})
+	for _, facts := range []contract.Facts{none, intel} {
+		ph, absent := programs(c, facts, built, 0)
+		where := make(map[string]string)
+		var ids []uint32
+		expected := make(map[string]string)
+		for _, p := range ph.all() {
+			where[p.Name] = strings.Join(p.Argv, " ")
+			ids = append(ids, p.ID)
+			for _, e := range p.Tests {
+				if _, twice := expected[e.Name]; twice {
+					t.Errorf("%s is planned twice", e.Name)
+				}
+				expected[e.Name] = e.Skip
+				if e.Skip == "" && len(e.Evidence) == 0 {
+					t.Errorf("%s may pass without evidence", e.Name)
+				}
+			}
+		}
+		for _, a := range absent {
+			where[a.Name] = "absent: " + a.Reason
+		}
+		if len(expected) != len(contract.Statements) {
+			t.Errorf("%d statements are planned, there are %d", len(expected), len(contract.Statements))
+		}
+		seen := make(map[uint32]bool)
+		for _, id := range ids {
+			if id == 0 || seen[id] {
+				t.Errorf("program ids %v", ids)
+			}
+			seen[id] = true
+		}
+
+		want := map[string]string{
+			"vfio/vfio_pci_device_test":      "/kselftest/vfio/vfio_pci_device_test {igb}",
+			"vfio/vfio_pci_driver_test":      "absent: off by default",
+			"vfio/vfio_iommufd_noiommu_test": "/kselftest/vfio/vfio_iommufd_noiommu_test {igb}",
+		}
+		skips := map[string]string{"get_pa.PA-02": "requires no-iommu", "iommu_present.IP-01": ""}
+		if !facts.IOMMU {
+			want["vfio/vfio_pci_device_test"] = "absent: requires iommu"
+			want["vfio/vfio_pci_driver_test"] = "absent: requires iommu"
+			skips = map[string]string{"get_pa.PA-02": "", "iommu_present.IP-01": "requires iommu"}
+		}
+		for name, text := range want {
+			if !strings.HasPrefix(where[name], text) {
+				t.Errorf("iommu %v: %s is %q, want %q", facts.IOMMU, name, where[name], text)
+			}
+		}
+		for name, skip := range skips {
+			if got, ok := expected[name]; !ok || got != skip {
+				t.Errorf("iommu %v: %s must skip for %q, want %q", facts.IOMMU, name, got, skip)
+			}
+		}
+	}
+}
+
+// The order is part of the meaning: before any bind, bound, at the end.
+func TestPhases(t *testing.T) {
+	c, none, _ := cellOf(matrix.Selection{Tests: []string{"TL-05", "TL-01", "CD-01"}, Programs: []matrix.Program{{Path: "/x/mine", Args: []string{"-v", "{igb}"}}}})
+	ph, _ := programs(c, none, built, time.Minute)
+	var names []string
+	for _, p := range ph.all() {
+		names = append(names, p.Name)
+		if p.Timeout != time.Minute {
+			t.Errorf("%s may take %s", p.Name, p.Timeout)
+		}
+	}
+	if got := strings.Join(names, " "); got != "taint@boot cdev program/mine taint@end" {
+		t.Errorf("programs are %q", got)
+	}
+	if len(ph.unbound) != 1 || len(ph.atEnd) != 1 {
+		t.Errorf("%d programs before the bind, %d at the end", len(ph.unbound), len(ph.atEnd))
+	}
+}
+
+func TestNothingToTest(t *testing.T) {
+	c, none, _ := cellOf(matrix.Selection{Suites: []string{"iommu_present"}})
+	ph, absent := programs(c, none, built, 0)
+	plan := cellPlan{phases: ph}
+	plan.planned.Absent = absent
+	var usage *fault.Usage
+	if err := checkTests([]cellPlan{plan}); !errors.As(err, &usage) || !strings.Contains(err.Error(), "requires iommu") {
+		t.Errorf("got %v", err)
+	}
+	c, none, _ = cellOf(matrix.Selection{Suites: []string{"vfio/nosuch"}})
+	if err := checkKselftests(c, built); !errors.As(err, &usage) || !strings.Contains(err.Error(), "vfio/vfio_pci_device_test") {
+		t.Errorf("got %v", err)
+	}
+	c, none, _ = cellOf(matrix.Selection{Suites: []string{"cdev"}})
+	ph, _ = programs(c, none, nil, 0)
+	if err := checkTests([]cellPlan{plan, {phases: ph}}); err != nil {
+		t.Errorf("one cell tests something: %v", err)
+	}
+}
+
+func TestOneSide(t *testing.T) {
+	for _, c := range []struct {
+		topology machine.Topology
+		devices  []machine.Device
+		behind   bool
+		ok       bool
+	}{
+		{machine.None, []machine.Device{machine.Edu, machine.IGB}, false, true},
+		{machine.Intel, []machine.Device{machine.Edu, machine.IGB}, true, true},
+		{machine.IntelOff, []machine.Device{machine.Edu}, false, true},
+		{machine.Bypass, []machine.Device{machine.Edu}, true, true},
+		{machine.Bypass, []machine.Device{machine.EduPort, machine.IGB}, false, true},
+		{machine.Bypass, []machine.Device{machine.Edu, machine.IGB}, false, false},
+	} {
+		behind, err := oneSide(machine.Machine{Topology: c.topology, Devices: c.devices})
+		if behind != c.behind || (err == nil) != c.ok {
+			t.Errorf("%s %v: behind %v, %v", c.topology, c.devices, behind, err)
+		}
+	}
+}
+
+func TestAddresses(t *testing.T) {
+	byModel, all := addresses([]machine.Device{machine.Edu, machine.EduPort, machine.IGB}, []wire.PCI{
+		{BDF: "0000:02:00.0", Vendor: 0x8086, Device: 0x10c9},
+		{BDF: "0000:00:02.0", Vendor: 0x1234, Device: 0x11e8},
+		{BDF: "0000:01:00.0", Vendor: 0x1234, Device: 0x11e8},
+		{BDF: "0000:00:00.0", Vendor: 0x8086, Device: 0x29c0},
+	})
+	if got := strings.Join(all, " "); got != "0000:00:02.0 0000:01:00.0 0000:02:00.0" {
+		t.Errorf("all: %s", got)
+	}
+	if len(byModel["edu"]) != 2 || len(byModel["igb"]) != 1 {
+		t.Errorf("by model: %v", byModel)
+	}
+}
+
+func TestScript(t *testing.T) {
+	path := t.TempDir() + "/qemu.sh"
+	m := machine.Machine{Topology: machine.None, Devices: []machine.Device{machine.Edu}, CPUs: 1, MemoryMiB: 256,
+		Accel: machine.TCG, Kernel: "/k", ControlPort: wire.ControlPort, OutputPort: wire.OutputPort}
+	if err := writeScript(path, "qemu "+strings.Join(m.Args(machine.Wiring{QMP: 3, Control: 4, Output: 5, Console: 6}), " ")); err != nil {
+		t.Fatal(err)
+	}
+	text := readFile(t, path)
+	for _, bad := range []string{"fd=", "fdset"} {
+		if strings.Contains(text, bad) {
+			t.Errorf("the script has %q, which only the farm's own QEMU has:\n%s", bad, text)
+		}
+	}
+	if !strings.Contains(text, "stdio,id=console") {
+		t.Errorf("the console is not on the terminal:\n%s", text)
+	}
+}
+
+func readFile(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
