@@ -8,6 +8,7 @@ package configs
 
 import (
 	"embed"
+	"slices"
 	"sort"
 	"strings"
 )
@@ -15,12 +16,25 @@ import (
 //go:embed *.config
 var files embed.FS
 
+// all is every interface of VFIO, with and without an IOMMU.
+var all = []string{"base", "sysctl", "sysctl-old", "console", "guest", "pci", "iommu", "vfio", "vfio-noiommu"}
+
 // configurations are whole kernels. A name that is not here is a fragment to
-// add to one.
+// add to one. The k- names are the profiles that the contract speaks of;
+// noiommu is k-all for people.
 var configurations = map[string][]string{
-	// Profile K-ALL: every interface of VFIO, with and without an IOMMU.
-	"noiommu": {"base", "sysctl", "sysctl-old", "console", "guest", "pci", "iommu", "vfio", "vfio-noiommu"},
+	"noiommu":  all,
+	"k-all":    all,
+	"k-compat": with("vfio-compat"),
+	"k-cdev":   with("vfio-no-group"),
+	"k-grp":    with("vfio-no-cdev"),
+	"k-off":    with("vfio-no-noiommu"),
+	"k-mod":    with("vfio-modules"),
+	"k-dbg":    with("debug"),
 }
+
+// with is all and fragments that change it.
+func with(fragments ...string) []string { return slices.Concat(all, fragments) }
 
 // Fragments is the list of fragments that a name stands for: those of a
 // configuration, or the one of that name.
