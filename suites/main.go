@@ -24,6 +24,7 @@ import (
 	"noiommu-farm/suites/dma"
 	"noiommu-farm/suites/getpa"
 	"noiommu-farm/suites/group"
+	"noiommu-farm/suites/interrupts"
 	"noiommu-farm/suites/ioas"
 	"noiommu-farm/suites/lab"
 	"noiommu-farm/suites/nodes"
@@ -103,7 +104,7 @@ vfio-pci may have them. Tests of the phase bound need them bound to it.
 
 // tests are the tests of every suite.
 var tests = slices.Concat(
-	nodes.Tests, group.Tests, cdev.Tests, ioas.Tests, getpa.Tests, dma.Tests,
+	nodes.Tests, group.Tests, cdev.Tests, ioas.Tests, getpa.Tests, dma.Tests, interrupts.Tests,
 	permission.Tests, coexistence.Tests, present.Tests, taint.Tests,
 )
 

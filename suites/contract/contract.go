@@ -21,6 +21,7 @@ type Requirement string
 const (
 	Group           Requirement = "group"            // CONFIG_VFIO_GROUP
 	NativeContainer Requirement = "native-container" // CONFIG_VFIO_CONTAINER
+	IOMMUFD         Requirement = "iommufd"          // CONFIG_IOMMUFD
 	Cdev            Requirement = "cdev"             // CONFIG_VFIO_DEVICE_CDEV
 	Noiommu         Requirement = "noiommu"          // CONFIG_VFIO_NOIOMMU
 	NoiommuCdev     Requirement = "noiommu-cdev"     // CONFIG_IOMMUFD_NOIOMMU: no-IOMMU through the cdev
@@ -93,6 +94,8 @@ func (f Facts) Meets(r Requirement) bool {
 		return f.Config.Group
 	case NativeContainer:
 		return f.Config.Container
+	case IOMMUFD:
+		return f.Config.IOMMUFD
 	case Cdev:
 		return f.Config.Cdev
 	case Noiommu:

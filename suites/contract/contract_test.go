@@ -11,7 +11,7 @@ import (
 
 // requirements are all there are.
 var requirements = []Requirement{
-	Group, NativeContainer, Cdev, Noiommu, NoiommuCdev, UnsafeMode, NoIOMMU, IOMMU,
+	Group, NativeContainer, IOMMUFD, Cdev, Noiommu, NoiommuCdev, UnsafeMode, NoIOMMU, IOMMU,
 	Hugepages, Hugepages1G, Edu, IGB, TwoDevices, SRIOV,
 }
 
@@ -24,7 +24,7 @@ var suites = map[string]string{
 var (
 	idPattern       = regexp.MustCompile(`^[A-Z]{2}-[0-9]{2}$`)
 	sourcePattern   = regexp.MustCompile(`^[a-z_]+(/[a-z_0-9]+)+\.[ch](:[0-9]+(-[0-9]+)?)?$`)
-	evidencePattern = regexp.MustCompile(`^(VFIO_[A-Z0-9_]+|IOMMU_[A-Z0-9_]+|open|stat|mmap|pread|pwrite|capset|pci\.(bind|unbind))(:E[A-Z0-9]+)?$|^(sysfs|proc|pagemap|kmsg)\.reads$|^sysfs\.writes(:E[A-Z0-9]+)?$|^dma\.(bytes|interrupts)$`)
+	evidencePattern = regexp.MustCompile(`^(VFIO_[A-Z0-9_]+|IOMMU_[A-Z0-9_]+|open|stat|mmap|pread|pwrite|capset|pci\.(bind|unbind))(:E[A-Z0-9]+)?$|^(sysfs|proc|pagemap|kmsg)\.reads$|^sysfs\.writes(:E[A-Z0-9]+)?$|^(dma\.bytes|irq\.events)$`)
 )
 
 func TestStatements(t *testing.T) {
@@ -101,7 +101,6 @@ func TestEvidenceIsPossible(t *testing.T) {
 		needs("IOMMU_IOAS_NOIOMMU_GET_PA", NoiommuCdev)
 		needs("VFIO_DEVICE_BIND_IOMMUFD", NoiommuCdev)
 		needs("VFIO_GROUP_SET_CONTAINER", Group)
-		needs("VFIO_SET_IOMMU", NativeContainer)
 	}
 }
 
@@ -110,6 +109,7 @@ func TestMeets(t *testing.T) {
 	for r, change := range map[Requirement]func(*Facts){
 		Group:           func(f *Facts) { f.Config.Group = true },
 		NativeContainer: func(f *Facts) { f.Config.Container = true },
+		IOMMUFD:         func(f *Facts) { f.Config.IOMMUFD = true },
 		Cdev:            func(f *Facts) { f.Config.Cdev = true },
 		Noiommu:         func(f *Facts) { f.Config.Noiommu = true },
 		NoiommuCdev:     func(f *Facts) { f.Config.NoiommuCdev = true },

@@ -6,6 +6,10 @@ package contract
 // through its cdev requires.
 var onNoiommu = []Requirement{NoiommuCdev, UnsafeMode, NoIOMMU}
 
+// onCompat is what a promise about a group of such a device in a compat
+// container, an iommufd, requires.
+var onCompat = []Requirement{Group, IOMMUFD, Noiommu, UnsafeMode, NoIOMMU}
+
 // also adds requirements to a common list.
 func also(common []Requirement, more ...Requirement) []Requirement {
 	return append(append([]Requirement(nil), common...), more...)
@@ -149,6 +153,41 @@ var Statements = []Statement{
 		Evidence: []string{"VFIO_GROUP_UNSET_CONTAINER:EBUSY", "VFIO_GROUP_UNSET_CONTAINER", "VFIO_GROUP_SET_CONTAINER:EINVAL"},
 	},
 	{
+		ID: "GR-10", Suite: "group",
+		Promise:  "A compat container offers NOIOMMU in any mode, and TYPE1, TYPE1v2 and UNMAP_ALL until it has had a no-IOMMU group; DMA_CC is ENODEV.",
+		Source:   []string{"drivers/iommu/iommufd/vfio_compat.c:279-308"},
+		Requires: onCompat,
+		Evidence: []string{"VFIO_CHECK_EXTENSION", "VFIO_CHECK_EXTENSION:ENODEV", "VFIO_GROUP_SET_CONTAINER"},
+	},
+	{
+		ID: "GR-11", Suite: "group",
+		Promise:  "VFIO_SET_IOMMU(NOIOMMU) of a compat container needs a no-IOMMU group and can be repeated; it takes no other IOMMU then: EINVAL.",
+		Source:   []string{"drivers/iommu/iommufd/vfio_compat.c:310-349"},
+		Requires: onCompat,
+		Evidence: []string{"VFIO_SET_IOMMU", "VFIO_SET_IOMMU:EINVAL"},
+	},
+	{
+		ID: "GR-12", Suite: "group",
+		Promise:  "With a compat container VFIO_GROUP_GET_DEVICE_FD needs no VFIO_SET_IOMMU, and VFIO_IOMMU_MAP_DMA and VFIO_IOMMU_GET_INFO are ENODEV.",
+		Source:   []string{"drivers/iommu/iommufd/vfio_compat.c:181", "drivers/iommu/iommufd/vfio_compat.c:459"},
+		Requires: onCompat,
+		Evidence: []string{"VFIO_GROUP_GET_DEVICE_FD", "VFIO_IOMMU_MAP_DMA:ENODEV", "VFIO_IOMMU_GET_INFO:ENODEV", "VFIO_DEVICE_GET_INFO"},
+	},
+	{
+		ID: "GR-13", Suite: "group",
+		Promise:  "An iommufd with a compat IOAS takes no no-IOMMU group (EINVAL), and one that gets it afterwards gives no device (EPERM) until it is cleared.",
+		Source:   []string{"drivers/iommu/iommufd/vfio_compat.c:55-68", "drivers/vfio/group.c:193-204"},
+		Requires: onCompat,
+		Evidence: []string{"IOMMU_VFIO_IOAS", "VFIO_GROUP_SET_CONTAINER:EINVAL", "VFIO_GROUP_GET_DEVICE_FD:EPERM", "VFIO_GROUP_GET_DEVICE_FD"},
+	},
+	{
+		ID: "GR-15", Suite: "group",
+		Promise:  "A compat container can be unset with the device open, unlike a native one; the device keeps working and closes cleanly.",
+		Source:   []string{"drivers/vfio/group.c:97-100", "drivers/vfio/iommufd.c:60-70"},
+		Requires: onCompat,
+		Evidence: []string{"VFIO_GROUP_UNSET_CONTAINER", "VFIO_DEVICE_GET_INFO", "VFIO_GROUP_GET_DEVICE_FD:EINVAL", "pread"},
+	},
+	{
 		ID: "GR-16", Suite: "group",
 		Promise:  "A device descriptor from the group is no cdev: it cannot be bound (EINVAL) or attached (ENOTTY), and answers all else.",
 		Source:   []string{"drivers/vfio/device_cdev.c:119-121", "drivers/vfio/vfio_main.c:1388-1399"},
@@ -168,6 +207,20 @@ var Statements = []Statement{
 		Source:   []string{"drivers/vfio/group.c:286-288"},
 		Requires: []Requirement{Group, NativeContainer, Noiommu, UnsafeMode, NoIOMMU},
 		Evidence: []string{"VFIO_GROUP_GET_DEVICE_FD", "kmsg.reads"},
+	},
+	{
+		ID: "GR-19", Suite: "group",
+		Promise:  "A device opened through a compat container is no object of the iommufd: the first object made there has the id 1.",
+		Source:   []string{"drivers/vfio/iommufd.c:28-30", "drivers/vfio/iommufd.c:65-66"},
+		Requires: onCompat,
+		Evidence: []string{"VFIO_GROUP_GET_DEVICE_FD", "IOMMU_IOAS_ALLOC", "IOMMU_DESTROY:ENOENT"},
+	},
+	{
+		ID: "GR-20", Suite: "group",
+		Promise:  "Container, group and device can be closed in any order, native and compat: the device works until it is closed, and the group can be opened again after group and device are.",
+		Source:   []string{"drivers/vfio/group.c:438-480", "drivers/vfio/group.c:81-105"},
+		Requires: also(onCompat, NativeContainer),
+		Evidence: []string{"VFIO_GROUP_GET_DEVICE_FD", "VFIO_DEVICE_GET_INFO", "open:EBUSY", "open"},
 	},
 
 	// Suite cdev: the device's own node.
@@ -432,6 +485,50 @@ var Statements = []Statement{
 		Evidence: []string{"IOMMU_IOAS_MAP", "IOMMU_IOAS_NOIOMMU_GET_PA", "dma.bytes"},
 	},
 
+	// Suite interrupts: from the device to an eventfd.
+	{
+		ID: "IR-01", Suite: "interrupts",
+		Promise:  "INTx signals its eventfd once and is masked; unmasked with the line asserted it signals again, and a masked one signals when it is unmasked.",
+		Source:   []string{"drivers/vfio/pci/vfio_pci_intrs.c:583-680"},
+		Requires: also(onNoiommu, Edu),
+		Evidence: []string{"irq.events", "VFIO_DEVICE_SET_IRQS", "VFIO_DEVICE_GET_IRQ_INFO"},
+	},
+	{
+		ID: "IR-02", Suite: "interrupts",
+		Promise:  "MSI signals its eventfd once for each message of the device and for each loopback; edu and igb have one vector.",
+		Source:   []string{"drivers/vfio/pci/vfio_pci_intrs.c:681-733"},
+		Requires: also(onNoiommu, Edu),
+		Evidence: []string{"irq.events", "VFIO_DEVICE_SET_IRQS", "VFIO_DEVICE_SET_IRQS:EINVAL", "VFIO_DEVICE_SET_IRQS:ENOTTY"},
+	},
+	{
+		ID: "IR-03", Suite: "interrupts",
+		Promise:  "igb has 10 MSI-X vectors, and the loopback of each signals its own eventfd once and no other.",
+		Source:   []string{"drivers/vfio/pci/vfio_pci_intrs.c:681-733"},
+		Requires: also(onNoiommu, IGB),
+		Evidence: []string{"irq.events", "VFIO_DEVICE_SET_IRQS", "VFIO_DEVICE_SET_IRQS:EINVAL"},
+	},
+	{
+		ID: "IR-04", Suite: "interrupts",
+		Promise:  "The interrupt indexes ERR and REQ have a count of 1, and the loopback of each signals its eventfd.",
+		Source:   []string{"drivers/vfio/pci/vfio_pci_intrs.c:734-822", "drivers/vfio/pci/vfio_pci_core.c:858-892"},
+		Requires: onNoiommu,
+		Evidence: []string{"irq.events", "VFIO_DEVICE_SET_IRQS", "VFIO_DEVICE_SET_IRQS:EINVAL"},
+	},
+	{
+		ID: "IR-05", Suite: "interrupts",
+		Promise:  "INTx, MSI and MSI-X exclude each other and can be switched any number of times; disarmed or closed, no interrupt of the device is left in /proc/interrupts.",
+		Source:   []string{"drivers/vfio/pci/vfio_pci_intrs.c:634-733"},
+		Requires: onNoiommu,
+		Evidence: []string{"irq.events", "VFIO_DEVICE_SET_IRQS", "VFIO_DEVICE_SET_IRQS:EINVAL", "proc.reads"},
+	},
+	{
+		ID: "IR-06", Suite: "interrupts",
+		Promise:  "The native container, the compat container and the cdev give the same answers for every interrupt index.",
+		Source:   []string{"drivers/vfio/pci/vfio_pci_intrs.c:825-880"},
+		Requires: also(onNoiommu, Group, NativeContainer, Cdev),
+		Evidence: []string{"irq.events", "VFIO_DEVICE_SET_IRQS", "VFIO_DEVICE_GET_IRQ_INFO", "VFIO_GROUP_GET_DEVICE_FD", "VFIO_DEVICE_BIND_IOMMUFD"},
+	},
+
 	// Suite permission: CAP_SYS_RAWIO.
 	{
 		ID: "PE-01", Suite: "permission",
@@ -455,6 +552,13 @@ var Statements = []Statement{
 		Evidence: []string{"VFIO_GROUP_SET_CONTAINER:EPERM", "VFIO_SET_IOMMU:EPERM", "VFIO_GROUP_GET_DEVICE_FD:EPERM", "VFIO_GROUP_GET_DEVICE_FD", "capset"},
 	},
 	{
+		ID: "PE-04", Suite: "permission",
+		Promise:  "The compat container takes a no-IOMMU group without CAP_SYS_RAWIO, but VFIO_SET_IOMMU and VFIO_GROUP_GET_DEVICE_FD are EPERM without it.",
+		Source:   []string{"drivers/iommu/iommufd/vfio_compat.c:55-68", "drivers/iommu/iommufd/vfio_compat.c:321-326", "drivers/vfio/group.c:193-204"},
+		Requires: onCompat,
+		Evidence: []string{"VFIO_GROUP_SET_CONTAINER", "VFIO_SET_IOMMU:EPERM", "VFIO_GROUP_GET_DEVICE_FD:EPERM", "VFIO_GROUP_GET_DEVICE_FD", "capset"},
+	},
+	{
 		ID: "PE-05", Suite: "permission",
 		Promise:  "Binding, attaching, mapping and unmapping through files that are open already need no CAP_SYS_RAWIO.",
 		Source:   []string{"drivers/vfio/device_cdev.c:92-180", "drivers/iommu/iommufd/ioas.c:244-376"},
@@ -467,6 +571,20 @@ var Statements = []Statement{
 		Source:   []string{"drivers/iommu/iommufd/ioas.c:385-386"},
 		Requires: []Requirement{Cdev, NoiommuCdev, UnsafeMode, Hugepages},
 		Evidence: []string{"IOMMU_IOAS_NOIOMMU_GET_PA:EPERM", "IOMMU_IOAS_NOIOMMU_GET_PA:EOPNOTSUPP", "IOMMU_IOAS_MAP", "capset"},
+	},
+	{
+		ID: "PE-09", Suite: "permission",
+		Promise:  "The nodes of devices without an IOMMU are for their owner alone (0600), /dev/iommu for owner and group (0660), /dev/vfio/vfio for all (0666).",
+		Source:   []string{"drivers/vfio/group.c:588-618", "drivers/vfio/container.c:585-592", "drivers/iommu/iommufd/main.c:755-775"},
+		Requires: also(onNoiommu, Group, NativeContainer, Cdev),
+		Evidence: []string{"stat"},
+	},
+	{
+		ID: "PE-10", Suite: "permission",
+		Promise:  "Without CAP_IPC_LOCK a mapping beyond RLIMIT_MEMLOCK is ENOMEM and leaves nothing mapped, pinned or counted; one within it works.",
+		Source:   []string{"drivers/iommu/iommufd/pages.c:957-975"},
+		Requires: onNoiommu,
+		Evidence: []string{"IOMMU_IOAS_MAP:ENOMEM", "IOMMU_IOAS_MAP", "IOMMU_IOAS_UNMAP", "capset"},
 	},
 
 	// Suite coexistence: group and cdev, and two devices.

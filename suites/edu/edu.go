@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package edu is what a test must know to make QEMU's edu device (1234:11e8,
-// docs/specs/edu.rst of QEMU) do DMA. The device must have been given
+// docs/specs/edu.rst of QEMU) do DMA and raise interrupts. The device must have been given
 // dma_mask=0xffffffffffffffff.
 //
 // In comes an opened VFIO device; out go transfers that the device itself says
@@ -19,12 +19,15 @@ import (
 
 // Registers in BAR0.
 const (
-	identRegister   = 0x00
-	sourceRegister  = 0x80
-	targetRegister  = 0x88
-	countRegister   = 0x90
-	commandRegister = 0x98
-	bufferAddress   = 0x40000 // of the device's own buffer, as source or target
+	identRegister       = 0x00
+	statusRegister      = 0x24 // of the interrupt
+	raiseRegister       = 0x60
+	acknowledgeRegister = 0x64
+	sourceRegister      = 0x80
+	targetRegister      = 0x88
+	countRegister       = 0x90
+	commandRegister     = 0x98
+	bufferAddress       = 0x40000 // of the device's own buffer, as source or target
 
 	ident = 0x010000ed
 
@@ -78,6 +81,15 @@ func (d *Device) Store(target uint64, n int) {
 	d.transfer(bufferAddress, target, n, toRAMCommand)
 }
 
+// Raise has the device raise its interrupt, with a value to tell it by.
+func (d *Device) Raise(value uint32) { d.write32(raiseRegister, value) }
+
+// Status are the values of the interrupts raised and not yet acknowledged.
+func (d *Device) Status() uint32 { return d.read32(statusRegister) }
+
+// Acknowledge takes a raised interrupt back.
+func (d *Device) Acknowledge(value uint32) { d.write32(acknowledgeRegister, value) }
+
 // transfer runs one DMA to its end. It must not be given more than the buffer
 // holds: the device would not check it for us.
 func (d *Device) transfer(source, target uint64, n int, direction uint64) {
@@ -122,6 +134,11 @@ func FirstDifference(a, b []byte) int {
 
 //go:noinline
 func (d *Device) read32(register int) uint32 { return *(*uint32)(unsafe.Pointer(&d.bar[register])) }
+
+//go:noinline
+func (d *Device) write32(register int, value uint32) {
+	*(*uint32)(unsafe.Pointer(&d.bar[register])) = value
+}
 
 //go:noinline
 func (d *Device) read64(register int) uint64 { return *(*uint64)(unsafe.Pointer(&d.bar[register])) }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package group proves what the group of a device without an IOMMU promises in
-// a native container (CONFIG_VFIO_CONTAINER).
+// a native container (CONFIG_VFIO_CONTAINER) and in an iommufd in its place.
 package group
 
 import (
@@ -24,9 +24,16 @@ var Tests = []lab.Test{
 	{ID: "GR-07", Run: modeOff},
 	{ID: "GR-08", Run: deviceFd},
 	{ID: "GR-09", Run: heldContainer},
+	{ID: "GR-10", Run: compatExtensions},
+	{ID: "GR-11", Run: compatSetIOMMU},
+	{ID: "GR-12", Run: compatDeviceFd},
+	{ID: "GR-13", Run: compatIOAS},
+	{ID: "GR-15", Run: compatLeave},
 	{ID: "GR-16", Run: noCdev},
 	{ID: "GR-17", Run: manyFds},
 	{ID: "GR-18", Run: openIsLogged},
+	{ID: "GR-19", Run: compatNoObject},
+	{ID: "GR-20", Run: closeInAnyOrder},
 }
 
 const (

@@ -15,8 +15,12 @@ type Caps uint64
 // the thread is permitted.
 const AllCaps = ^Caps(0)
 
-// RawIO is CAP_SYS_RAWIO.
-const RawIO Caps = 1 << unix.CAP_SYS_RAWIO
+const (
+	// RawIO is CAP_SYS_RAWIO.
+	RawIO Caps = 1 << unix.CAP_SYS_RAWIO
+	// IPCLock is CAP_IPC_LOCK: to lock and pin memory without limit.
+	IPCLock Caps = 1 << unix.CAP_IPC_LOCK
+)
 
 // WithCaps calls f on a thread of its own that has only those capabilities of
 // the test that are in keep, permitted, effective and inheritable. The user
@@ -50,4 +54,11 @@ func (t *T) keepCaps(keep Caps) {
 	t.Must(err, "capset")
 	Equal(t, Caps(data[0].Effective)&RawIO, keep&RawIO, "effective CAP_SYS_RAWIO of the thread")
 	Equal(t, unix.Geteuid(), 0, "effective user of the thread")
+}
+
+// LimitLockedMemory sets RLIMIT_MEMLOCK, in bytes, until the test ends.
+func (t *T) LimitLockedMemory(bytes uint64) {
+	var was unix.Rlimit
+	t.Must(unix.Prlimit(0, unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: bytes, Max: bytes}, &was), "set RLIMIT_MEMLOCK")
+	t.Cleanup(func() { t.OK(unix.Prlimit(0, unix.RLIMIT_MEMLOCK, &was, nil), "cleanup: RLIMIT_MEMLOCK") })
 }

@@ -127,6 +127,13 @@ func (t *T) Unbind(d *Device) error {
 	return t.unbind(d)
 }
 
+// StartUnbind begins to unbind the function, which may have to wait for open
+// files. The function returned waits for the end as Unbind does.
+func (t *T) StartUnbind(d *Device) (wait func() error) {
+	t.restoreDrivers()
+	return t.startUnbind(d)
+}
+
 func (t *T) bind(d *Device) error {
 	if d.stuck {
 		return errStuck
@@ -139,21 +146,25 @@ func (t *T) bind(d *Device) error {
 	return err
 }
 
-func (t *T) unbind(d *Device) error {
+func (t *T) unbind(d *Device) error { return t.startUnbind(d)() }
+
+func (t *T) startUnbind(d *Device) (wait func() error) {
 	if d.stuck {
-		return errStuck
+		return func() error { return errStuck }
 	}
 	done := make(chan error, 1)
 	go func() { done <- writeFile(d.dir+"/driver/unbind", d.BDF) }()
-	var err error
-	select {
-	case err = <-done:
-	case <-time.After(unbindLimit):
-		d.stuck = true
-		err = fmt.Errorf("not unbound after %v: the kernel waits for a file that nobody has open", unbindLimit)
+	return func() error {
+		var err error
+		select {
+		case err = <-done:
+		case <-time.After(unbindLimit):
+			d.stuck = true
+			err = fmt.Errorf("not unbound after %v: the kernel waits for a file that nobody has open", unbindLimit)
+		}
+		t.Tally.Did("pci.unbind", err)
+		return err
 	}
-	t.Tally.Did("pci.unbind", err)
-	return err
 }
 
 // restoreDrivers has the bindings of now put back when the test ends, in BDF

@@ -159,3 +159,7 @@ func (t *T) Pipe() *uapi.File {
 	t.Cleanup(func() { t.OK(f.Close(), "cleanup: close the pipe") })
 	return f
 }
+
+// Lines are the lines of a file of /sys or /proc; the test ends when it cannot
+// be read.
+func (t *T) Lines(path string) []string { return strings.Split(t.ReadFile(path), "\n") }

@@ -45,6 +45,17 @@ func (f *IOMMUFD) HWInfo(devid uint32) (uapi.HWInfo, error) {
 	return arg, err
 }
 
+// Container is the iommufd in the place of a /dev/vfio/vfio: the compat
+// container.
+func (f *IOMMUFD) Container() *Container { return &Container{f.File, f.t} }
+
+// VFIOIOAS is IOMMU_VFIO_IOAS: op on the compat IOAS, with the id for SET.
+func (f *IOMMUFD) VFIOIOAS(op uint16, id uint32) (uint32, error) {
+	arg := uapi.VFIOIOAS{Size: size[uapi.VFIOIOAS](), IOASID: id, Op: op}
+	_, err := f.Ioctl(uapi.IOMMU_VFIO_IOAS, unsafe.Pointer(&arg))
+	return arg.IOASID, err
+}
+
 // IOAS is an I/O address space of an iommufd.
 type IOAS struct {
 	ID uint32
@@ -115,6 +126,54 @@ func (f *IOMMUFD) AllocHWPT(devid uint32, s *IOAS, flags, dataType uint32, data 
 // Map maps the whole of m at iova; the test ends when it cannot.
 func (s *IOAS) Map(m *Memory, iova uint64) {
 	s.fd.t.Must(s.TryMap(m.VA(), uint64(len(m.Bytes)), iova), "IOMMU_IOAS_MAP(iova=%#x, length=%#x)", iova, len(m.Bytes))
+}
+
+// AllowIOVAs is IOMMU_IOAS_ALLOW_IOVAS.
+func (s *IOAS) AllowIOVAs(ranges ...uapi.IOVARange) error {
+	arg := uapi.IOASAllowIOVAs{
+		Size: size[uapi.IOASAllowIOVAs](), IOASID: s.ID, NumIOVAs: uint32(len(ranges)),
+		AllowedIOVAs: uint64(uintptr(unsafe.Pointer(unsafe.SliceData(ranges)))),
+	}
+	_, err := s.fd.Ioctl(uapi.IOMMU_IOAS_ALLOW_IOVAS, unsafe.Pointer(&arg))
+	runtime.KeepAlive(ranges)
+	return err
+}
+
+// Copy is IOMMU_IOAS_COPY of an area at iova to dst, at a fixed IOVA there.
+func (s *IOAS) Copy(iova, length uint64, dst *IOAS, dstIOVA uint64) error {
+	arg := uapi.IOASCopy{
+		Size:      size[uapi.IOASCopy](),
+		Flags:     uapi.IOMMU_IOAS_MAP_FIXED_IOVA | uapi.IOMMU_IOAS_MAP_READABLE | uapi.IOMMU_IOAS_MAP_WRITEABLE,
+		DstIOASID: dst.ID, SrcIOASID: s.ID, Length: length, DstIOVA: dstIOVA, SrcIOVA: iova,
+	}
+	_, err := s.fd.Ioctl(uapi.IOMMU_IOAS_COPY, unsafe.Pointer(&arg))
+	return err
+}
+
+// MapFile is IOMMU_IOAS_MAP_FILE at a fixed IOVA, readable and writable, of
+// length bytes from start of the file fd.
+func (s *IOAS) MapFile(fd int, start, length, iova uint64) error {
+	arg := uapi.IOASMapFile{
+		Size:   size[uapi.IOASMapFile](),
+		Flags:  uapi.IOMMU_IOAS_MAP_FIXED_IOVA | uapi.IOMMU_IOAS_MAP_READABLE | uapi.IOMMU_IOAS_MAP_WRITEABLE,
+		IOASID: s.ID, Fd: int32(fd), Start: start, Length: length, IOVA: iova,
+	}
+	_, err := s.fd.Ioctl(uapi.IOMMU_IOAS_MAP_FILE, unsafe.Pointer(&arg))
+	return err
+}
+
+// NoHugePages switches the option HUGE_PAGES off: the table holds small pages
+// only. The test ends when it cannot.
+func (s *IOAS) NoHugePages() {
+	arg := uapi.Option{
+		Size: size[uapi.Option](), OptionID: uapi.IOMMU_OPTION_HUGE_PAGES, Op: uapi.IOMMU_OPTION_OP_SET, ObjectID: s.ID,
+	}
+	_, err := s.fd.Ioctl(uapi.IOMMU_OPTION, unsafe.Pointer(&arg))
+	s.fd.t.Must(err, "IOMMU_OPTION(HUGE_PAGES=0)")
+	arg.Op, arg.Val64 = uapi.IOMMU_OPTION_OP_GET, 1
+	_, err = s.fd.Ioctl(uapi.IOMMU_OPTION, unsafe.Pointer(&arg))
+	s.fd.t.Must(err, "IOMMU_OPTION(get HUGE_PAGES)")
+	Equal(s.fd.t, arg.Val64, 0, "IOMMU_OPTION(get HUGE_PAGES)")
 }
 
 // Unmap is IOMMU_IOAS_UNMAP; it returns how many bytes were unmapped.

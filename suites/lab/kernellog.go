@@ -4,6 +4,7 @@ package lab
 
 import (
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -42,6 +43,19 @@ func (l *KernelLog) Messages() []string {
 		l.t.Must(err, "read /dev/kmsg")
 		messages = append(messages, message(string(record[:n])))
 	}
+}
+
+// Await waits until the kernel has logged a message that holds all the words,
+// and returns the messages up to then; the test ends when none comes.
+func (l *KernelLog) Await(words ...string) []string {
+	var messages []string
+	for deadline := time.Now().Add(patience); Count(messages, words...) == 0; {
+		if !readable(l.fd, deadline) {
+			l.t.Fatalf("no message with %q in the kernel log after %v", words, patience)
+		}
+		messages = append(messages, l.Messages()...)
+	}
+	return messages
 }
 
 // message is the text in a record: "6,339,5140900,-;text\n KEY=value\n".

@@ -5,6 +5,8 @@ package lab
 import (
 	"encoding/binary"
 	"math/rand/v2"
+	"strconv"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -144,3 +146,17 @@ func (m *Memory) PA(offset int) uint64 { return m.Pagemap().PA(offset) }
 
 // Run is the length of the physically contiguous run from offset, now.
 func (m *Memory) Run(offset int) uint64 { return m.Pagemap().Run(offset) }
+
+// Pinned is how much memory of the process is pinned, in kB as /proc says it.
+func (t *T) Pinned() uint64 {
+	for _, line := range t.Lines("/proc/self/status") {
+		words := strings.Fields(line)
+		if len(words) > 1 && words[0] == "VmPin:" {
+			n, err := strconv.ParseUint(words[1], 10, 64)
+			t.Must(err, "parse %q", line)
+			return n
+		}
+	}
+	t.Fatalf("no VmPin in /proc/self/status")
+	return 0
+}

@@ -60,6 +60,26 @@ func container(t *lab.T) {
 	}
 }
 
+// PE-04: the compat container asks later than the native one.
+func compatContainer(t *lab.T) {
+	for _, d := range t.Devices {
+		group, container := t.OpenGroup(d), t.IOMMUFD().Container()
+		t.WithCaps(lab.AllCaps&^lab.RawIO, func() {
+			t.OK(group.SetContainer(container.Fd()), "%s: VFIO_GROUP_SET_CONTAINER without CAP_SYS_RAWIO", d.Model)
+			t.Fails(container.SetIOMMU(uapi.VFIO_NOIOMMU_IOMMU), unix.EPERM, "%s: VFIO_SET_IOMMU without CAP_SYS_RAWIO", d.Model)
+			_, err := group.DeviceFd(d)
+			t.Fails(err, unix.EPERM, "%s: VFIO_GROUP_GET_DEVICE_FD without CAP_SYS_RAWIO", d.Model)
+		})
+		t.WithCaps(lab.RawIO, func() {
+			t.OK(container.SetIOMMU(uapi.VFIO_NOIOMMU_IOMMU), "%s: VFIO_SET_IOMMU with CAP_SYS_RAWIO alone", d.Model)
+			dev, err := group.DeviceFd(d)
+			t.Must(err, "%s: VFIO_GROUP_GET_DEVICE_FD with CAP_SYS_RAWIO alone", d.Model)
+			t.Must(dev.Close(), "close the device")
+		})
+		t.Must(group.Close(), "close the group")
+	}
+}
+
 // PE-05: who was given open files needs no capability to use them.
 func openFiles(t *lab.T) {
 	const iova = 0x40000000

@@ -16,8 +16,11 @@ var Tests = []lab.Test{
 	{ID: "PE-01", Run: openCdev},
 	{ID: "PE-02", Run: openGroup},
 	{ID: "PE-03", Run: container},
+	{ID: "PE-04", Run: compatContainer},
 	{ID: "PE-05", Run: openFiles},
 	{ID: "PE-06", Run: getPA},
+	{ID: "PE-09", Run: fileModes},
+	{ID: "PE-10", Run: lockedMemory},
 }
 
 // PE-01: the capability decides, not the user.

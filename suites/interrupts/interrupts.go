@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package interrupts proves that the interrupts of a device without an IOMMU
+// reach the eventfds that they were given.
+package interrupts
+
+import (
+	"fmt"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"noiommu-farm/suites/edu"
+	"noiommu-farm/suites/lab"
+	"noiommu-farm/suites/uapi"
+)
+
+// Tests are the suite's tests.
+var Tests = []lab.Test{
+	{ID: "IR-01", Run: intx},
+	{ID: "IR-02", Run: msi},
+	{ID: "IR-03", Run: msix},
+	{ID: "IR-04", Run: errorAndRequest},
+	{ID: "IR-05", Run: switchKinds},
+	{ID: "IR-06", Run: sameThreeWays},
+}
+
+const (
+	intxIndex = uapi.VFIO_PCI_INTX_IRQ_INDEX
+	msiIndex  = uapi.VFIO_PCI_MSI_IRQ_INDEX
+	msixIndex = uapi.VFIO_PCI_MSIX_IRQ_INDEX
+	errIndex  = uapi.VFIO_PCI_ERR_IRQ_INDEX
+	reqIndex  = uapi.VFIO_PCI_REQ_IRQ_INDEX
+)
+
+// IR-01: INTx stays asserted until the device is told, so it is masked after
+// each event.
+func intx(t *lab.T) {
+	dev := t.Open(edu.Find(t))
+	dev.Bind(t.IOMMUFD())
+	info, err := dev.IRQ(intxIndex)
+	t.Must(err, "VFIO_DEVICE_GET_IRQ_INFO(INTx)")
+	lab.Equal(t, info.Count, 1, "INTx: count")
+	lab.Equal(t, info.Flags, uapi.VFIO_IRQ_INFO_EVENTFD|uapi.VFIO_IRQ_INFO_MASKABLE|uapi.VFIO_IRQ_INFO_AUTOMASKED, "INTx: flags")
+
+	device := edu.New(dev)
+	event := t.Event()
+	t.Must(dev.Arm(intxIndex, event), "arm INTx")
+	for _, value := range []uint32{1, 0x80000000} {
+		device.Raise(value)
+		event.Expect("INTx raised with %#x", value)
+		lab.Equal(t, device.Status(), value, "interrupt status of the device")
+		// The line is still asserted, but it is masked; unmasked it comes again.
+		t.OK(dev.Unmask(intxIndex), "unmask INTx with the line asserted")
+		event.Expect("INTx unmasked with the line asserted")
+		device.Acknowledge(value)
+		lab.Equal(t, device.Status(), 0, "interrupt status after the acknowledgement")
+		t.OK(dev.Unmask(intxIndex), "unmask INTx")
+	}
+
+	// Masked by the user, it comes with the unmask and not before.
+	t.OK(dev.Mask(intxIndex), "mask INTx")
+	device.Raise(2)
+	lab.Equal(t, device.Status(), 2, "interrupt status of the device")
+	lab.Equal(t, event.Signals(), 0, "signals of a masked INTx")
+	t.OK(dev.Unmask(intxIndex), "unmask INTx")
+	event.Expect("INTx raised while it was masked")
+	device.Acknowledge(2)
+	t.OK(dev.Disarm(intxIndex), "disarm INTx")
+	lab.Equal(t, event.Signals(), 0, "signals after all")
+}
+
+// IR-02: one message, one event.
+func msi(t *lab.T) {
+	for _, d := range t.Devices {
+		dev := t.Open(d)
+		dev.Bind(t.IOMMUFD())
+		info, err := dev.IRQ(msiIndex)
+		t.Must(err, "%s: VFIO_DEVICE_GET_IRQ_INFO(MSI)", d.Model)
+		lab.Equal(t, info.Flags, uapi.VFIO_IRQ_INFO_EVENTFD|uapi.VFIO_IRQ_INFO_NORESIZE, "%s: MSI: flags", d.Model)
+		lab.Equal(t, info.Count, 1, "%s: MSI: count", d.Model)
+
+		event := t.Event()
+		t.Fails(dev.Loopback(msiIndex, 0), unix.EINVAL, "%s: loopback before MSI is armed", d.Model)
+		t.Fails(dev.Arm(msiIndex, event, event), unix.EINVAL, "%s: arm more vectors than there are", d.Model)
+		t.Must(dev.Arm(msiIndex, event), "%s: arm MSI", d.Model)
+		t.OK(dev.Loopback(msiIndex, 0), "%s: loopback", d.Model)
+		event.Expect("%s: MSI loopback", d.Model)
+		if d.Model == "edu" {
+			device := edu.New(dev)
+			for value := uint32(1); value <= 8; value++ {
+				device.Raise(value)
+				event.Expect("MSI raised with %#x", value)
+				device.Acknowledge(value)
+			}
+		}
+		t.Fails(dev.Mask(msiIndex), unix.ENOTTY, "%s: mask MSI", d.Model)
+		t.OK(dev.Disarm(msiIndex), "%s: disarm MSI", d.Model)
+		t.Fails(dev.Loopback(msiIndex, 0), unix.EINVAL, "%s: loopback after MSI was disarmed", d.Model)
+		lab.Equal(t, event.Signals(), 0, "%s: signals after all", d.Model)
+		t.Must(dev.Close(), "close the cdev")
+	}
+}
+
+// vectors is how many MSI-X vectors the physical function of QEMU's igb has.
+const vectors = 10
+
+// IR-03: each vector has its eventfd.
+func msix(t *lab.T) {
+	for _, d := range t.Devices {
+		if d.Model != "igb" {
+			continue
+		}
+		dev := t.Open(d)
+		dev.Bind(t.IOMMUFD())
+		info, err := dev.IRQ(msixIndex)
+		t.Must(err, "VFIO_DEVICE_GET_IRQ_INFO(MSI-X)")
+		lab.Equal(t, info.Count, vectors, "MSI-X: count")
+		lab.Equal(t, info.Flags&uapi.VFIO_IRQ_INFO_EVENTFD, uapi.VFIO_IRQ_INFO_EVENTFD, "MSI-X: flag EVENTFD")
+
+		var events []*lab.Event
+		for range vectors {
+			events = append(events, t.Event())
+		}
+		t.Fails(dev.Arm(msixIndex, append(slices.Clone(events), events[0])...), unix.EINVAL, "arm a vector too many")
+		t.Must(dev.Arm(msixIndex, events...), "arm MSI-X")
+		t.Fails(dev.Arm(msiIndex, events[0]), unix.EINVAL, "arm MSI while MSI-X is armed")
+		for vector := range uint32(vectors) {
+			t.OK(dev.Loopback(msixIndex, vector), "loopback of vector %d", vector)
+			for i, event := range events {
+				want := uint64(0)
+				if uint32(i) == vector {
+					want = 1
+				}
+				lab.Equal(t, event.Signals(), want, "signals of vector %d after the loopback of %d", i, vector)
+			}
+		}
+		t.Fails(dev.Loopback(msixIndex, vectors), unix.EINVAL, "loopback of vector %d", vectors)
+		t.OK(dev.Disarm(msixIndex), "disarm MSI-X")
+		t.Must(dev.Close(), "close the cdev")
+	}
+}
+
+// IR-04: the two indexes that no device raises.
+func errorAndRequest(t *lab.T) {
+	for _, d := range t.Devices {
+		dev := t.Open(d)
+		dev.Bind(t.IOMMUFD())
+		for _, c := range []struct {
+			name  string
+			index uint32
+		}{{"ERR", errIndex}, {"REQ", reqIndex}} {
+			info, err := dev.IRQ(c.index)
+			t.Must(err, "%s: VFIO_DEVICE_GET_IRQ_INFO(%s)", d.Model, c.name)
+			lab.Equal(t, info.Count, 1, "%s: %s: count", d.Model, c.name)
+			lab.Equal(t, info.Flags, uapi.VFIO_IRQ_INFO_EVENTFD|uapi.VFIO_IRQ_INFO_NORESIZE, "%s: %s: flags", d.Model, c.name)
+			event := t.Event()
+			t.Fails(dev.Loopback(c.index, 0), unix.EINVAL, "%s: %s loopback before it is armed", d.Model, c.name)
+			t.Must(dev.Arm(c.index, event), "%s: arm %s", d.Model, c.name)
+			for range 3 {
+				t.OK(dev.Loopback(c.index, 0), "%s: %s loopback", d.Model, c.name)
+				event.Expect("%s: %s loopback", d.Model, c.name)
+			}
+			t.OK(dev.Disarm(c.index), "%s: disarm %s", d.Model, c.name)
+			t.Fails(dev.Loopback(c.index, 0), unix.EINVAL, "%s: %s loopback after it was disarmed", d.Model, c.name)
+		}
+		_, err := dev.IRQ(uapi.VFIO_PCI_NUM_IRQS)
+		t.Fails(err, unix.EINVAL, "%s: VFIO_DEVICE_GET_IRQ_INFO(%d)", d.Model, uapi.VFIO_PCI_NUM_IRQS)
+		t.Must(dev.Close(), "close the cdev")
+	}
+}
+
+// IR-05: one kind at a time, switched at will; closing disarms what is armed.
+func switchKinds(t *lab.T) {
+	for _, d := range t.Devices {
+		dev := t.Open(d)
+		dev.Bind(t.IOMMUFD())
+		event := t.Event()
+		kinds := []uint32{intxIndex, msiIndex}
+		if d.Model == "igb" {
+			kinds = append(kinds, msixIndex)
+		}
+		for range 10 {
+			for i, kind := range kinds {
+				t.Must(dev.Arm(kind, event), "%s: arm index %d", d.Model, kind)
+				t.Fails(dev.Arm(kinds[(i+1)%len(kinds)], event), unix.EINVAL, "%s: arm another index than %d", d.Model, kind)
+				t.OK(dev.Loopback(kind, 0), "%s: loopback of index %d", d.Model, kind)
+				event.Expect("%s: index %d", d.Model, kind)
+				lab.Equal(t, requested(t, d), 1, "%s: lines of /proc/interrupts while index %d is armed", d.Model, kind)
+				if kind == intxIndex {
+					t.OK(dev.Unmask(kind), "%s: unmask INTx", d.Model)
+				}
+				t.OK(dev.Disarm(kind), "%s: disarm index %d", d.Model, kind)
+				lab.Equal(t, requested(t, d), 0, "%s: lines of /proc/interrupts while index %d is disarmed", d.Model, kind)
+			}
+		}
+		t.Must(dev.Arm(msiIndex, event), "%s: arm MSI", d.Model)
+		t.Must(dev.Close(), "close the cdev with MSI armed")
+		lab.Equal(t, requested(t, d), 0, "%s: lines of /proc/interrupts after close", d.Model)
+	}
+	lab.Equal(t, t.Taint()&lab.TaintWarn, 0, "taint, bit W")
+}
+
+// requested is how many interrupts VFIO has requested for the device.
+func requested(t *lab.T, d *lab.Device) int {
+	lines := t.Lines("/proc/interrupts")
+	return lab.Count(lines, "vfio-", fmt.Sprintf("(%s)", d.BDF))
+}

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import "noiommu-farm/suites/uapi"
+
+// Way is one of the ways to an open device without an IOMMU.
+type Way struct {
+	Name string
+	// Open opens the device; the test ends when it cannot. What close closes
+	// must be closed before another way is tried: they exclude each other.
+	Open func(d *Device) (dev *Cdev, close func())
+}
+
+// Ways are the three: the group in a native container, the group in an
+// iommufd, and the cdev.
+func (t *T) Ways() []Way {
+	return []Way{
+		{"native container", func(d *Device) (*Cdev, func()) { return t.throughGroup(d, t.OpenContainer()) }},
+		{"compat container", func(d *Device) (*Cdev, func()) { return t.throughGroup(d, t.IOMMUFD().Container()) }},
+		{"cdev", func(d *Device) (*Cdev, func()) {
+			dev := t.Open(d)
+			dev.Bind(t.IOMMUFD())
+			return dev, func() { t.Must(dev.Close(), "close the cdev") }
+		}},
+	}
+}
+
+func (t *T) throughGroup(d *Device, container *Container) (*Cdev, func()) {
+	group := t.OpenGroup(d)
+	t.Must(group.SetContainer(container.Fd()), "VFIO_GROUP_SET_CONTAINER")
+	t.Must(container.SetIOMMU(uapi.VFIO_NOIOMMU_IOMMU), "VFIO_SET_IOMMU(NOIOMMU)")
+	dev, err := group.DeviceFd(d)
+	t.Must(err, "%s: VFIO_GROUP_GET_DEVICE_FD", d.Model)
+	return dev, func() {
+		t.Must(dev.Close(), "close the device")
+		t.Must(group.Close(), "close the group")
+		t.Must(container.Close(), "close the container")
+	}
+}
