@@ -21,7 +21,12 @@ var Tests = []lab.Test{
 	{ID: "CD-04", Run: deviceID},
 	{ID: "CD-05", Run: boundOnce},
 	{ID: "CD-07", Run: noHardware},
+	{ID: "CD-08", Run: noVIOMMU},
+	{ID: "CD-09", Run: heldObject},
+	{ID: "CD-10", Run: reset},
+	{ID: "CD-11", Run: hotReset},
 	{ID: "CD-13", Run: iommufdClosedFirst},
+	{ID: "CD-15", Run: passedOn},
 }
 
 // CD-01: before the bind everything is EINVAL; after it the same calls work.

@@ -8,12 +8,15 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noiommu-farm/suites/lab"
+	"noiommu-farm/suites/uapi"
 )
 
 // Tests are the suite's tests.
 var Tests = []lab.Test{
 	{ID: "CX-01", Run: groupOrCdev},
+	{ID: "CX-02", Run: perDevice},
 	{ID: "CX-03", Run: sharedHWPT},
+	{ID: "CX-04", Run: twoIOMMUFDs},
 }
 
 // CX-01: a device is used through its group or through its cdev.
@@ -64,4 +67,54 @@ func sharedHWPT(t *lab.T) {
 	ioas.ExpectNoPA(iova, lab.MaxLength, unix.EOPNOTSUPP)
 	t.Fails(fd.Destroy(hwpt), unix.ENOENT, "IOMMU_DESTROY(hwpt) after the last left")
 	t.OK(fd.Destroy(ioas.ID), "IOMMU_DESTROY(ioas)")
+}
+
+// CX-02: what one device is used through is nothing to the other.
+func perDevice(t *lab.T) {
+	for i, a := range t.Devices {
+		b := t.Devices[(i+1)%len(t.Devices)]
+		group, container := t.OpenGroup(a), t.OpenContainer()
+		t.Must(group.SetContainer(container.Fd()), "VFIO_GROUP_SET_CONTAINER")
+		t.Must(container.SetIOMMU(uapi.VFIO_NOIOMMU_IOMMU), "VFIO_SET_IOMMU(NOIOMMU)")
+		byGroup, err := group.DeviceFd(a)
+		t.Must(err, "%s: VFIO_GROUP_GET_DEVICE_FD", a.Model)
+		byCdev, _ := t.ToAttached(b)
+		for _, dev := range []*lab.Cdev{byGroup, byCdev} {
+			_, err := dev.Info()
+			t.OK(err, "%s: VFIO_DEVICE_GET_INFO", dev.Device.Model)
+		}
+		// Each is excluded from its own other side only.
+		other := t.Open(a)
+		arg := other.BindArg(t.IOMMUFD())
+		t.Fails(other.TryBind(&arg), unix.EBUSY, "%s: bind while its group is open", a.Model)
+		t.Must(other.Close(), "close the cdev")
+		_, err = t.TryOpenGroup(b)
+		t.Fails(err, unix.EBUSY, "%s: open the group while its cdev is bound", b.Model)
+
+		t.Must(byGroup.Close(), "close the device")
+		t.Must(group.Close(), "close the group")
+		_, err = byCdev.Info()
+		t.OK(err, "%s: VFIO_DEVICE_GET_INFO after the other was closed", b.Model)
+		t.Must(byCdev.Close(), "close the cdev")
+	}
+}
+
+// CX-04: an address is that of the memory, whoever asks.
+func twoIOMMUFDs(t *lab.T) {
+	const at, other = 0x40000000, 0x123456000
+	_, first := t.ToAttached(t.Devices[0])
+	second, ioas := t.ToAttached(t.Devices[1])
+	m := t.Hugepages(1)
+	pa := m.PA(0)
+	first.Map(m, at)
+	ioas.Map(m, other)
+	for _, offset := range []uint64{0, 0xabc, lab.HugeSize - 1} {
+		first.ExpectPA(at+offset, lab.MaxLength, pa+offset, lab.HugeSize-offset)
+		ioas.ExpectPA(other+offset, lab.MaxLength, pa+offset, lab.HugeSize-offset)
+	}
+	first.ExpectNoPA(other, 1, unix.ENOENT)
+	ioas.ExpectNoPA(at, 1, unix.ENOENT)
+	t.Must(second.Close(), "close the second cdev")
+	ioas.ExpectNoPA(other, 1, unix.EOPNOTSUPP)
+	first.ExpectPA(at, lab.MaxLength, pa, lab.HugeSize)
 }

@@ -84,6 +84,13 @@ var Statements = []Statement{
 		Requires: also(onNoiommu, Group, Cdev, TwoDevices),
 		Evidence: []string{"sysfs.reads", "stat"},
 	},
+	{
+		ID: "ND-15", Suite: "nodes",
+		Promise:  "The fdinfo of an open cdev names the device, bound or not: vfio-device-syspath is its directory in sysfs.",
+		Source:   []string{"drivers/vfio/vfio_main.c:1471-1483"},
+		Requires: also(onNoiommu, Cdev),
+		Evidence: []string{"open", "proc.reads"},
+	},
 
 	// Suite group: the group interface and the native container.
 	{
@@ -217,7 +224,7 @@ var Statements = []Statement{
 	},
 	{
 		ID: "GR-20", Suite: "group",
-		Promise:  "Container, group and device can be closed in any order, native and compat: the device works until it is closed, and the group can be opened again after group and device are.",
+		Promise:  "Container, group and device can be closed in any order, native and compat: the device works until it is closed, and then the group can be opened again, of a compat container as soon as the group is closed.",
 		Source:   []string{"drivers/vfio/group.c:438-480", "drivers/vfio/group.c:81-105"},
 		Requires: also(onCompat, NativeContainer),
 		Evidence: []string{"VFIO_GROUP_GET_DEVICE_FD", "VFIO_DEVICE_GET_INFO", "open:EBUSY", "open"},
@@ -273,11 +280,46 @@ var Statements = []Statement{
 		Evidence: []string{"IOMMU_GET_HW_INFO:EOPNOTSUPP", "IOMMU_GET_HW_INFO:ENOENT"},
 	},
 	{
+		ID: "CD-08", Suite: "cdev",
+		Promise:  "A device without an IOMMU has no virtual one: IOMMU_VIOMMU_ALLOC is EOPNOTSUPP, IOMMU_VDEVICE_ALLOC finds none (ENOENT), and the kernel does not warn.",
+		Source:   []string{"drivers/iommu/iommufd/iommufd_private.h:525-533", "drivers/iommu/iommufd/viommu.c:36-44"},
+		Requires: onNoiommu,
+		Evidence: []string{"IOMMU_VIOMMU_ALLOC:EOPNOTSUPP", "IOMMU_VDEVICE_ALLOC:ENOENT", "proc.reads"},
+	},
+	{
+		ID: "CD-09", Suite: "cdev",
+		Promise:  "IOMMU_DESTROY of a device is EBUSY as long as its cdev is bound, which it does not disturb, and ENOENT after close.",
+		Source:   []string{"drivers/iommu/iommufd/main.c:273"},
+		Requires: []Requirement{Cdev, NoiommuCdev, UnsafeMode},
+		Evidence: []string{"IOMMU_DESTROY:EBUSY", "IOMMU_DESTROY:ENOENT", "VFIO_DEVICE_ATTACH_IOMMUFD_PT"},
+	},
+	{
+		ID: "CD-10", Suite: "cdev",
+		Promise:  "VFIO_DEVICE_RESET works exactly when the flag RESET says so (igb: yes, edu on the root bus: no, EINVAL), and mappings and addresses survive it.",
+		Source:   []string{"drivers/vfio/pci/vfio_pci_core.c:1315-1343"},
+		Requires: also(onNoiommu, Hugepages),
+		Evidence: []string{"VFIO_DEVICE_RESET:EINVAL", "VFIO_DEVICE_RESET", "IOMMU_IOAS_NOIOMMU_GET_PA", "stat"},
+	},
+	{
+		ID: "CD-11", Suite: "cdev",
+		Promise:  "A lone device below a port can be hot reset through its cdev, which says that it owns the device by its id; on the root bus there is no hot reset: ENODEV.",
+		Source:   []string{"drivers/vfio/pci/vfio_pci_core.c:1345-1420", "drivers/vfio/iommufd.c:93-113"},
+		Requires: also(onNoiommu, Hugepages, Edu, IGB),
+		Evidence: []string{"VFIO_DEVICE_GET_PCI_HOT_RESET_INFO", "VFIO_DEVICE_GET_PCI_HOT_RESET_INFO:ENOSPC", "VFIO_DEVICE_GET_PCI_HOT_RESET_INFO:ENODEV", "VFIO_DEVICE_PCI_HOT_RESET", "VFIO_DEVICE_PCI_HOT_RESET:EINVAL"},
+	},
+	{
 		ID: "CD-13", Suite: "cdev",
 		Promise:  "A bound device keeps its iommufd: with the iommufd closed first it still answers and can be detached, and closing it frees everything.",
 		Source:   []string{"drivers/iommu/iommufd/device.c:330-335"},
 		Requires: []Requirement{Cdev, NoiommuCdev, UnsafeMode},
 		Evidence: []string{"VFIO_DEVICE_GET_INFO", "VFIO_DEVICE_DETACH_IOMMUFD_PT", "IOMMU_IOAS_MAP"},
+	},
+	{
+		ID: "CD-15", Suite: "cdev",
+		Promise:  "A bound cdev stays bound until the last descriptor of it is closed, be it one that was passed on through a socket or one that a child inherited.",
+		Source:   []string{"drivers/vfio/vfio_main.c:599-640"},
+		Requires: also(onNoiommu, Group, Cdev),
+		Evidence: []string{"VFIO_DEVICE_BIND_IOMMUFD", "VFIO_DEVICE_BIND_IOMMUFD:EINVAL", "VFIO_DEVICE_GET_INFO", "open:EBUSY"},
 	},
 
 	// Suite ioas: address spaces and attachment.
@@ -331,11 +373,25 @@ var Statements = []Statement{
 		Evidence: []string{"IOMMU_HWPT_ALLOC:EOPNOTSUPP", "IOMMU_DESTROY"},
 	},
 	{
+		ID: "IA-08", Suite: "ioas",
+		Promise:  "A HWPT of a device without an IOMMU tracks no writes: IOMMU_HWPT_SET_DIRTY_TRACKING and IOMMU_HWPT_GET_DIRTY_BITMAP are EOPNOTSUPP.",
+		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:684"},
+		Requires: also(onNoiommu, Hugepages),
+		Evidence: []string{"IOMMU_HWPT_SET_DIRTY_TRACKING:EOPNOTSUPP", "IOMMU_HWPT_GET_DIRTY_BITMAP:EOPNOTSUPP", "IOMMU_HWPT_SET_DIRTY_TRACKING:ENOENT"},
+	},
+	{
 		ID: "IA-09", Suite: "ioas",
 		Promise:  "A device without an IOMMU has no PASIDs: VFIO_DEVICE_ATTACH_PASID is EINVAL for an IOAS and a HWPT, and the device stays usable.",
 		Source:   []string{"drivers/iommu/iommufd/device.c:530-539"},
 		Requires: also(onNoiommu, Hugepages),
 		Evidence: []string{"VFIO_DEVICE_ATTACH_IOMMUFD_PT:EINVAL", "VFIO_DEVICE_ATTACH_IOMMUFD_PT", "IOMMU_IOAS_NOIOMMU_GET_PA"},
+	},
+	{
+		ID: "IA-10", Suite: "ioas",
+		Promise:  "IOMMU_IOAS_MAP without a device pins nothing; attaching the first device pins all that is mapped, detaching or closing the last unpins it.",
+		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:1063", "drivers/iommu/iommufd/io_pagetable.c:1131"},
+		Requires: also(onNoiommu, Hugepages),
+		Evidence: []string{"IOMMU_IOAS_MAP", "VFIO_DEVICE_ATTACH_IOMMUFD_PT", "VFIO_DEVICE_DETACH_IOMMUFD_PT", "IOMMU_IOAS_NOIOMMU_GET_PA", "proc.reads"},
 	},
 	{
 		ID: "IA-11", Suite: "ioas",
@@ -352,6 +408,13 @@ var Statements = []Statement{
 		Evidence: []string{"IOMMU_IOAS_MAP:EINVAL", "IOMMU_IOAS_MAP:EEXIST", "IOMMU_IOAS_MAP:EFAULT", "IOMMU_IOAS_MAP:EOPNOTSUPP", "IOMMU_IOAS_MAP:ENOENT", "IOMMU_IOAS_MAP", "IOMMU_IOAS_UNMAP"},
 	},
 	{
+		ID: "IA-13", Suite: "ioas",
+		Promise:  "What was mapped with parts of pages before the attach makes attaching fail with EADDRINUSE, and once it is unmapped the attach works.",
+		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:1194-1208", "drivers/iommu/iommufd/io_pagetable.c:1256"},
+		Requires: also(onNoiommu, Hugepages),
+		Evidence: []string{"VFIO_DEVICE_ATTACH_IOMMUFD_PT:EADDRINUSE", "VFIO_DEVICE_ATTACH_IOMMUFD_PT", "IOMMU_IOAS_UNMAP", "IOMMU_IOAS_NOIOMMU_GET_PA"},
+	},
+	{
 		ID: "IA-14", Suite: "ioas",
 		Promise:  "IOMMU_IOAS_UNMAP takes whole areas: a range that cuts one is ENOENT and leaves it, more than an area returns the bytes that were mapped, (0,U64_MAX) takes everything.",
 		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:744-864", "drivers/iommu/iommufd/ioas.c:340-376"},
@@ -364,6 +427,34 @@ var Statements = []Statement{
 		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:116-181"},
 		Requires: also(onNoiommu, Hugepages),
 		Evidence: []string{"IOMMU_IOAS_MAP", "IOMMU_IOAS_NOIOMMU_GET_PA"},
+	},
+	{
+		ID: "IA-16", Suite: "ioas",
+		Promise:  "IOMMU_IOAS_MAP_FILE of a memfd gives the addresses of the file's pages, from any page of it on.",
+		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:482"},
+		Requires: also(onNoiommu, Hugepages),
+		Evidence: []string{"IOMMU_IOAS_MAP_FILE", "IOMMU_IOAS_MAP_FILE:EINVAL", "IOMMU_IOAS_NOIOMMU_GET_PA", "pagemap.reads"},
+	},
+	{
+		ID: "IA-17", Suite: "ioas",
+		Promise:  "An area copied with IOMMU_IOAS_COPY to another IOAS has the same addresses there, and keeps them when the original is unmapped.",
+		Source:   []string{"drivers/iommu/iommufd/ioas.c:283"},
+		Requires: also(onNoiommu, Hugepages),
+		Evidence: []string{"IOMMU_IOAS_COPY", "IOMMU_IOAS_COPY:EEXIST", "IOMMU_IOAS_COPY:ENOENT", "IOMMU_IOAS_NOIOMMU_GET_PA"},
+	},
+	{
+		ID: "IA-18", Suite: "ioas",
+		Promise:  "The option HUGE_PAGES=0 of an IOAS changes neither an address nor a length of IOMMU_IOAS_NOIOMMU_GET_PA.",
+		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:899-933"},
+		Requires: also(onNoiommu, Hugepages),
+		Evidence: []string{"IOMMU_OPTION", "IOMMU_IOAS_NOIOMMU_GET_PA", "pagemap.reads"},
+	},
+	{
+		ID: "IA-19", Suite: "ioas",
+		Promise:  "Whatever IOMMU_IOAS_ALLOW_IOVAS reserves for the user, a device without an IOMMU can be attached: it reserves nothing itself.",
+		Source:   []string{"drivers/iommu/iommufd/hwpt_noiommu.c:50-56"},
+		Requires: also(onNoiommu, Hugepages),
+		Evidence: []string{"IOMMU_IOAS_ALLOW_IOVAS", "VFIO_DEVICE_ATTACH_IOMMUFD_PT", "IOMMU_IOAS_IOVA_RANGES", "IOMMU_IOAS_NOIOMMU_GET_PA"},
 	},
 
 	// Suite get_pa: IOMMU_IOAS_NOIOMMU_GET_PA.
@@ -468,6 +559,20 @@ var Statements = []Statement{
 		Requires: also(onNoiommu, Hugepages),
 		Evidence: []string{"IOMMU_IOAS_NOIOMMU_GET_PA", "IOMMU_IOAS_UNMAP", "pagemap.reads"},
 	},
+	{
+		ID: "PA-17", Suite: "get_pa",
+		Promise:  "After a fork and a write by the parent, the addresses of the parent's mapped memory are the same: a pinned page is not copied away.",
+		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:899"},
+		Requires: also(onNoiommu, Hugepages),
+		Evidence: []string{"IOMMU_IOAS_MAP", "IOMMU_IOAS_NOIOMMU_GET_PA", "pagemap.reads"},
+	},
+	{
+		ID: "PA-18", Suite: "get_pa",
+		Promise:  "A call that fails changes no byte of its argument or around it; one that succeeds sets out_phys and length alone.",
+		Source:   []string{"drivers/iommu/iommufd/ioas.c:403-406"},
+		Requires: also(onNoiommu, Hugepages),
+		Evidence: []string{"IOMMU_IOAS_NOIOMMU_GET_PA", "IOMMU_IOAS_NOIOMMU_GET_PA:EPERM", "IOMMU_IOAS_NOIOMMU_GET_PA:EOPNOTSUPP", "IOMMU_IOAS_NOIOMMU_GET_PA:EINVAL", "IOMMU_IOAS_NOIOMMU_GET_PA:E2BIG", "IOMMU_IOAS_NOIOMMU_GET_PA:EOVERFLOW", "IOMMU_IOAS_NOIOMMU_GET_PA:ENOENT"},
+	},
 
 	// Suite dma: a device moves bytes to the addresses.
 	{
@@ -483,6 +588,41 @@ var Statements = []Statement{
 		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:899-933"},
 		Requires: also(onNoiommu, Hugepages, Edu),
 		Evidence: []string{"IOMMU_IOAS_MAP", "IOMMU_IOAS_NOIOMMU_GET_PA", "dma.bytes"},
+	},
+	{
+		ID: "DM-03", Suite: "dma",
+		Promise:  "After a fork and a write by the parent, a device's write to the address from before lands in the parent's memory.",
+		Source:   []string{"drivers/iommu/iommufd/pages.c"},
+		Requires: also(onNoiommu, Hugepages, Edu),
+		Evidence: []string{"IOMMU_IOAS_NOIOMMU_GET_PA", "dma.bytes"},
+	},
+	{
+		ID: "DM-04", Suite: "dma",
+		Promise:  "There is no isolation: after detach and IOMMU_DESTROY of the IOAS a device still writes to an address it was given.",
+		Source:   []string{"drivers/iommu/iommufd/hwpt_noiommu.c:85-109"},
+		Requires: also(onNoiommu, Hugepages, Edu),
+		Evidence: []string{"IOMMU_IOAS_NOIOMMU_GET_PA", "VFIO_DEVICE_DETACH_IOMMUFD_PT", "IOMMU_DESTROY", "dma.bytes"},
+	},
+	{
+		ID: "DM-05", Suite: "dma",
+		Promise:  "Without bus master in its command register a device writes nothing.",
+		Source:   []string{"drivers/vfio/pci/vfio_pci_config.c"},
+		Requires: also(onNoiommu, Hugepages, Edu),
+		Evidence: []string{"IOMMU_IOAS_NOIOMMU_GET_PA", "pwrite", "dma.bytes"},
+	},
+	{
+		ID: "DM-06", Suite: "dma",
+		Promise:  "An IOVA is no address for the device: one that is the physical address of other memory makes it write there, and not to what is mapped at the IOVA.",
+		Source:   []string{"drivers/iommu/iommufd/hwpt_noiommu.c:85-109"},
+		Requires: also(onNoiommu, Hugepages, Edu),
+		Evidence: []string{"IOMMU_IOAS_MAP", "IOMMU_IOAS_NOIOMMU_GET_PA", "dma.bytes"},
+	},
+	{
+		ID: "DM-08", Suite: "dma",
+		Promise:  "Closing a device takes bus master from it; opened again it has none until its user sets it, and then DMA works as before.",
+		Source:   []string{"drivers/vfio/pci/vfio_pci_core.c"},
+		Requires: also(onNoiommu, Hugepages, Edu),
+		Evidence: []string{"IOMMU_IOAS_NOIOMMU_GET_PA", "dma.bytes", "sysfs.reads"},
 	},
 
 	// Suite interrupts: from the device to an eventfd.
@@ -596,11 +736,25 @@ var Statements = []Statement{
 		Evidence: []string{"VFIO_DEVICE_BIND_IOMMUFD:EBUSY", "open:EBUSY", "VFIO_DEVICE_BIND_IOMMUFD"},
 	},
 	{
+		ID: "CX-02", Suite: "coexistence",
+		Promise:  "Group and cdev exclude each other for each device alone: one device is used through its group while another is through its cdev.",
+		Source:   []string{"drivers/vfio/group.c:384-409"},
+		Requires: also(onNoiommu, Group, NativeContainer, Cdev, TwoDevices),
+		Evidence: []string{"VFIO_GROUP_GET_DEVICE_FD", "VFIO_DEVICE_BIND_IOMMUFD", "VFIO_DEVICE_BIND_IOMMUFD:EBUSY", "open:EBUSY"},
+	},
+	{
 		ID: "CX-03", Suite: "coexistence",
 		Promise:  "Two devices without an IOMMU in one IOAS share one HWPT, and addresses are valid until the last one leaves.",
 		Source:   []string{"drivers/iommu/iommufd/device.c:961-985"},
 		Requires: also(onNoiommu, TwoDevices, Hugepages),
 		Evidence: []string{"VFIO_DEVICE_ATTACH_IOMMUFD_PT", "IOMMU_IOAS_NOIOMMU_GET_PA", "IOMMU_IOAS_NOIOMMU_GET_PA:EOPNOTSUPP", "IOMMU_DESTROY:ENOENT"},
+	},
+	{
+		ID: "CX-04", Suite: "coexistence",
+		Promise:  "The same memory mapped in two iommufds, with a device each, has the same address in both, and each knows its own IOVA only.",
+		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:870-935"},
+		Requires: also(onNoiommu, TwoDevices, Hugepages),
+		Evidence: []string{"IOMMU_IOAS_MAP", "IOMMU_IOAS_NOIOMMU_GET_PA", "IOMMU_IOAS_NOIOMMU_GET_PA:ENOENT", "IOMMU_IOAS_NOIOMMU_GET_PA:EOPNOTSUPP"},
 	},
 
 	// Suite iommu_present: what the unsafe mode must not change.
@@ -612,11 +766,32 @@ var Statements = []Statement{
 		Evidence: []string{"sysfs.reads", "stat", "open", "capset", "pci.bind"},
 	},
 	{
+		ID: "IP-02", Suite: "iommu_present",
+		Promise:  "Behind an IOMMU everything about the nodes is the same with the unsafe mode off.",
+		Source:   []string{"drivers/vfio/vfio_main.c:326-328", "drivers/vfio/group.c:643-644"},
+		Requires: []Requirement{Group, Cdev, Noiommu, UnsafeMode, IOMMU},
+		Evidence: []string{"sysfs.reads", "stat", "open", "capset", "pci.bind"},
+	},
+	{
+		ID: "IP-03", Suite: "iommu_present",
+		Promise:  "Behind an IOMMU of x86 the IOVAs end below U64_MAX and leave out 0xfee00000 to 0xfeefffff; what is outside cannot be mapped: EINVAL.",
+		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:183-204"},
+		Requires: []Requirement{Cdev, NoiommuCdev, UnsafeMode, IOMMU},
+		Evidence: []string{"IOMMU_IOAS_IOVA_RANGES", "IOMMU_IOAS_MAP:EINVAL", "IOMMU_IOAS_MAP"},
+	},
+	{
 		ID: "IP-04", Suite: "iommu_present",
 		Promise:  "Behind an IOMMU no physical address is given away: IOMMU_IOAS_NOIOMMU_GET_PA on an attached IOAS is EOPNOTSUPP even with CAP_SYS_RAWIO.",
 		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:893-897"},
 		Requires: []Requirement{NoiommuCdev, UnsafeMode, IOMMU, Hugepages},
 		Evidence: []string{"IOMMU_IOAS_MAP", "VFIO_DEVICE_ATTACH_IOMMUFD_PT", "IOMMU_IOAS_NOIOMMU_GET_PA:EOPNOTSUPP", "IOMMU_IOAS_NOIOMMU_GET_PA:ENOENT"},
+	},
+	{
+		ID: "IP-05", Suite: "iommu_present",
+		Promise:  "Behind an IOMMU a device's write to a physical address is a fault that the kernel logs and changes nothing; to the IOVA it lands.",
+		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:893-897"},
+		Requires: []Requirement{Cdev, NoiommuCdev, UnsafeMode, IOMMU, Hugepages, Edu},
+		Evidence: []string{"IOMMU_IOAS_MAP", "kmsg.reads", "dma.bytes"},
 	},
 
 	// Suite taint, while devices are bound.

@@ -16,6 +16,11 @@ import (
 var Tests = []lab.Test{
 	{ID: "DM-01", Run: copyBuffer},
 	{ID: "DM-02", Run: exactBytes},
+	{ID: "DM-03", Run: afterFork},
+	{ID: "DM-04", Run: afterDetach},
+	{ID: "DM-05", Run: noBusMaster},
+	{ID: "DM-06", Run: iovaIsNoAddress},
+	{ID: "DM-08", Run: closedDevice},
 }
 
 const iova = 0x40000000 // where the first buffer is mapped

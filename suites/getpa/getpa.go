@@ -27,6 +27,8 @@ var Tests = []lab.Test{
 	{ID: "PA-12", Run: unmapped},
 	{ID: "PA-13", Run: needsDevice},
 	{ID: "PA-16", Run: pinned},
+	{ID: "PA-17", Run: forked},
+	{ID: "PA-18", Run: untouched},
 }
 
 const (

@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noiommu-farm/suites/lab"
+	"noiommu-farm/suites/uapi"
 )
 
 // PA-03: exactly the physical run, through every kind of page.
@@ -72,4 +73,50 @@ func topOfSpace(t *lab.T) {
 	ioas.ExpectPA(^uint64(0)-1, 1, pa+page-2, 1)
 	ioas.ExpectPA(0, most, pa+page, huge-page)
 	ioas.ExpectNoPA(top-1, most, unix.ENOENT)
+}
+
+// PA-18: a call that fails answers nothing.
+func untouched(t *lab.T) {
+	dev := t.Open(t.Devices[0])
+	fd := t.IOMMUFD()
+	dev.Bind(fd)
+	ioas := fd.IOAS()
+	m := t.Hugepages(1)
+	ioas.Map(m, iova)
+	// The argument lies between two canaries, every field with a pattern.
+	type argument = uapi.IOASNoiommuGetPA
+	var memory struct {
+		before [8]uint64
+		argument
+		after [8]uint64
+	}
+	fails := func(spoil func(*argument), want unix.Errno) {
+		for i := range memory.before {
+			memory.before[i], memory.after[i] = 0x5a5a5a5a5a5a5a5a, 0xa5a5a5a5a5a5a5a5
+		}
+		memory.argument = ioas.GetPAArg(iova+0x123, 0x1122334455667788)
+		memory.OutPhys = 0x99aabbccddeeff00
+		spoil(&memory.argument)
+		was := memory
+		t.Fails(fd.GetPA(&memory.argument), want, "get_pa(%+v)", was.argument)
+		lab.Equal(t, memory, was, "memory after %v", want)
+	}
+	fails(func(*argument) {}, unix.EOPNOTSUPP)
+	dev.Attach(ioas)
+	fails(func(a *argument) { a.Flags = 1 }, unix.EOPNOTSUPP)
+	fails(func(a *argument) { a.Reserved = 1 }, unix.EOPNOTSUPP)
+	fails(func(a *argument) { a.Length = 0 }, unix.EINVAL)
+	fails(func(a *argument) { a.Size = 39 }, unix.EINVAL)
+	fails(func(a *argument) { a.Size = 41 }, unix.E2BIG)
+	fails(func(a *argument) { a.IOVA = most }, unix.EOVERFLOW)
+	fails(func(a *argument) { a.IOASID = 1000 }, unix.ENOENT)
+	fails(func(a *argument) { a.IOVA = iova - 1 }, unix.ENOENT)
+	t.WithCaps(0, func() { fails(func(*argument) {}, unix.EPERM) })
+
+	pa := m.PA(0x123)
+	memory.argument = ioas.GetPAArg(iova+0x123, 0x1122334455667788)
+	was := memory
+	t.OK(fd.GetPA(&memory.argument), "get_pa")
+	was.OutPhys, was.Length = pa, huge-0x123
+	lab.Equal(t, memory, was, "memory after the answer")
 }

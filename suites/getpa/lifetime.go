@@ -98,3 +98,31 @@ func pinned(t *lab.T) {
 	lab.Equal(t, n, huge, "bytes unmapped")
 	lab.Equal(t, t.Free2M(), free+1, "free hugepages after the IOAS let go of it")
 }
+
+// PA-17: a pinned page is the parent's; a child gets a copy.
+func forked(t *lab.T) {
+	_, ioas := t.ToAttached(t.Devices[0])
+	big, small := t.Hugepages(1), t.Pages(8)
+	ioas.Map(big, iova)
+	ioas.Map(small, 2*iova)
+	bigPA, smallPages := big.PA(0), small.Pagemap()
+	expect := func(when string) {
+		lab.Equal(t, big.PA(0), bigPA, "pagemap of the hugepage %s", when)
+		ioas.ExpectPA(iova, most, bigPA, huge)
+		for offset := 0; offset < len(small.Bytes); offset += page {
+			lab.Equal(t, small.PA(offset), smallPages.PA(offset), "pagemap of page %d %s", offset/page, when)
+			ioas.ExpectPA(2*iova+uint64(offset), most, smallPages.PA(offset), smallPages.Run(offset))
+		}
+	}
+	child := t.Fork()
+	expect("after the fork")
+	for i := range big.Bytes {
+		big.Bytes[i]++
+	}
+	for i := range small.Bytes {
+		small.Bytes[i]++
+	}
+	expect("after the parent wrote")
+	child.Kill()
+	expect("after the child died")
+}

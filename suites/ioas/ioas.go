@@ -20,11 +20,18 @@ var Tests = []lab.Test{
 	{ID: "IA-05", Run: replace},
 	{ID: "IA-06", Run: ownHWPT},
 	{ID: "IA-07", Run: badHWPT},
+	{ID: "IA-08", Run: noDirtyTracking},
 	{ID: "IA-09", Run: noPASID},
+	{ID: "IA-10", Run: pinnedByAttach},
 	{ID: "IA-11", Run: wholeIOVASpace},
 	{ID: "IA-12", Run: badMap},
+	{ID: "IA-13", Run: subPage},
 	{ID: "IA-14", Run: unmap},
 	{ID: "IA-15", Run: kernelPicksIOVA},
+	{ID: "IA-16", Run: mapFile},
+	{ID: "IA-17", Run: copyArea},
+	{ID: "IA-18", Run: noHugePages},
+	{ID: "IA-19", Run: allowedIOVAs},
 }
 
 // IA-01: the whole space, before and after.

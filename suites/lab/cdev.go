@@ -113,19 +113,51 @@ func (c *Cdev) BAR0() []byte {
 	return bar
 }
 
-// EnableDMA sets memory space and bus master in the command register of the
-// device's PCI configuration space. Closing the device undoes it.
+// Bits of the command register in the PCI configuration space, from
+// include/uapi/linux/pci_regs.h.
+const (
+	commandRegister  = 4
+	commandMemory    = 1 << 1
+	commandBusMaster = 1 << 2
+)
+
+// EnableDMA sets memory space and bus master in the device's command register.
+// Closing the device undoes it.
 func (c *Cdev) EnableDMA() {
-	const command, memoryAndMaster = 4, 1<<1 | 1<<2
+	c.setCommand(commandMemory|commandBusMaster, commandMemory|commandBusMaster)
+}
+
+// SetBusMaster sets or clears bus master alone.
+func (c *Cdev) SetBusMaster(on bool) {
+	value := uint16(0)
+	if on {
+		value = commandBusMaster
+	}
+	c.setCommand(commandBusMaster, value)
+}
+
+// setCommand gives the bits of mask in the command register these values; the
+// test ends when it cannot.
+func (c *Cdev) setCommand(mask, value uint16) {
 	region, err := c.Region(uapi.VFIO_PCI_CONFIG_REGION_INDEX)
 	c.t.Must(err, "VFIO_DEVICE_GET_REGION_INFO(config)")
 	var register [2]byte
-	_, err = c.Pread(register[:], int64(region.Offset)+command)
+	_, err = c.Pread(register[:], int64(region.Offset)+commandRegister)
 	c.t.Must(err, "read the command register")
-	value := binary.LittleEndian.Uint16(register[:]) | memoryAndMaster
+	value |= binary.LittleEndian.Uint16(register[:]) &^ mask
 	binary.LittleEndian.PutUint16(register[:], value)
-	_, err = c.Pwrite(register[:], int64(region.Offset)+command)
+	_, err = c.Pwrite(register[:], int64(region.Offset)+commandRegister)
 	c.t.Must(err, "write the command register")
+}
+
+// BusMaster says whether the device may do DMA, from its configuration space
+// as sysfs shows it.
+func (d *Device) BusMaster(t *T) bool {
+	config := t.ReadFile(d.Sysfs("config"))
+	if len(config) < commandRegister+2 {
+		t.Fatalf("config of %s: %d bytes", d.BDF, len(config))
+	}
+	return config[commandRegister]&commandBusMaster != 0
 }
 
 // ToAttached opens the device, binds it to a new iommufd and attaches it to a

@@ -123,6 +123,38 @@ func (f *IOMMUFD) AllocHWPT(devid uint32, s *IOAS, flags, dataType uint32, data 
 	return arg.OutHWPTID, err
 }
 
+// AllocVIOMMU is IOMMU_VIOMMU_ALLOC of some type.
+func (f *IOMMUFD) AllocVIOMMU(devid, hwpt, kind uint32) error {
+	arg := uapi.VIOMMUAlloc{Size: size[uapi.VIOMMUAlloc](), Type: kind, DevID: devid, HWPTID: hwpt}
+	_, err := f.Ioctl(uapi.IOMMU_VIOMMU_ALLOC, unsafe.Pointer(&arg))
+	return err
+}
+
+// AllocVDevice is IOMMU_VDEVICE_ALLOC.
+func (f *IOMMUFD) AllocVDevice(devid, viommu uint32) error {
+	arg := uapi.VDeviceAlloc{Size: size[uapi.VDeviceAlloc](), VIOMMUID: viommu, DevID: devid}
+	_, err := f.Ioctl(uapi.IOMMU_VDEVICE_ALLOC, unsafe.Pointer(&arg))
+	return err
+}
+
+// SetDirtyTracking is IOMMU_HWPT_SET_DIRTY_TRACKING.
+func (f *IOMMUFD) SetDirtyTracking(hwpt, flags uint32) error {
+	arg := uapi.HWPTSetDirtyTracking{Size: size[uapi.HWPTSetDirtyTracking](), Flags: flags, HWPTID: hwpt}
+	_, err := f.Ioctl(uapi.IOMMU_HWPT_SET_DIRTY_TRACKING, unsafe.Pointer(&arg))
+	return err
+}
+
+// GetDirtyBitmap is IOMMU_HWPT_GET_DIRTY_BITMAP with one bit a page.
+func (f *IOMMUFD) GetDirtyBitmap(hwpt, flags uint32, iova, length uint64, bitmap []uint64) error {
+	arg := uapi.HWPTGetDirtyBitmap{
+		Size: size[uapi.HWPTGetDirtyBitmap](), HWPTID: hwpt, Flags: flags, IOVA: iova, Length: length, PageSize: PageSize,
+		Data: uint64(uintptr(unsafe.Pointer(unsafe.SliceData(bitmap)))),
+	}
+	_, err := f.Ioctl(uapi.IOMMU_HWPT_GET_DIRTY_BITMAP, unsafe.Pointer(&arg))
+	runtime.KeepAlive(bitmap)
+	return err
+}
+
 // Map maps the whole of m at iova; the test ends when it cannot.
 func (s *IOAS) Map(m *Memory, iova uint64) {
 	s.fd.t.Must(s.TryMap(m.VA(), uint64(len(m.Bytes)), iova), "IOMMU_IOAS_MAP(iova=%#x, length=%#x)", iova, len(m.Bytes))

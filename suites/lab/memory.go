@@ -40,6 +40,20 @@ func (t *T) SharedPages(n int) *Memory {
 	return t.memory(n*PageSize, unix.MAP_SHARED|unix.MAP_ANONYMOUS)
 }
 
+// Memfd is the descriptor of a file in memory of n pages, and the file mapped.
+func (t *T) Memfd(n int) (fd int, m *Memory) {
+	fd, err := unix.MemfdCreate("suites", unix.MFD_CLOEXEC)
+	t.Must(err, "memfd_create")
+	t.Cleanup(func() { t.OK(unix.Close(fd), "cleanup: close the memfd") })
+	t.Must(unix.Ftruncate(fd, int64(n*PageSize)), "ftruncate the memfd")
+	bytes, err := unix.Mmap(fd, 0, n*PageSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	t.Must(err, "mmap the memfd")
+	m = &Memory{Bytes: bytes, t: t}
+	t.Cleanup(m.Unmap)
+	fill(m.Bytes)
+	return fd, m
+}
+
 // Mixture maps 8 MiB, aligned to 2 MiB: a hugepage, small pages, pages that
 // the kernel may join to a transparent hugepage, and a hugepage again.
 func (t *T) Mixture() *Memory {

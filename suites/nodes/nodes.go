@@ -24,6 +24,7 @@ var Tests = []lab.Test{
 	{ID: "ND-11", Run: goneAfterUnbind},
 	{ID: "ND-12", Run: inertGroup},
 	{ID: "ND-13", Run: nothingShared},
+	{ID: "ND-15", Run: fdinfo},
 }
 
 // privateNode is the type and the permissions of a noiommu node.

@@ -3,6 +3,10 @@
 package nodes
 
 import (
+	"fmt"
+	"path/filepath"
+	"strings"
+
 	"golang.org/x/sys/unix"
 
 	"noiommu-farm/suites/lab"
@@ -31,5 +35,27 @@ func inertGroup(t *lab.T) {
 			t.Fails(t.WriteFile(group+"/type", kind), unix.EINVAL, "%s: write %s to the type of the group", d.Model, kind)
 		}
 		lab.Equal(t, t.ReadFile(group+"/type"), "unknown", "%s: type of the group after the writes", d.Model)
+	}
+}
+
+// ND-15: a descriptor tells which device it is.
+func fdinfo(t *lab.T) {
+	for _, d := range t.Devices {
+		path, err := filepath.EvalSymlinks(d.Sysfs(""))
+		t.Must(err, "resolve %s", d.Sysfs(""))
+		dev := t.Open(d)
+		expect := func(when string) {
+			var got []string
+			for _, line := range t.Lines(fmt.Sprintf("/proc/self/fdinfo/%d", dev.Fd())) {
+				if rest, ok := strings.CutPrefix(line, "vfio-device-syspath:"); ok {
+					got = append(got, strings.TrimSpace(rest))
+				}
+			}
+			lab.Equal(t, strings.Join(got, " "), path, "%s: vfio-device-syspath %s", d.Model, when)
+		}
+		expect("before bind")
+		dev.Bind(t.IOMMUFD())
+		expect("after bind")
+		t.Must(dev.Close(), "close the cdev")
 	}
 }

@@ -15,14 +15,28 @@ import (
 // Tests are the suite's tests.
 var Tests = []lab.Test{
 	{ID: "IP-01", Run: ordinaryNodes},
+	{ID: "IP-02", Run: modeOff},
+	{ID: "IP-03", Run: reservedIOVAs},
 	{ID: "IP-04", Run: noAddress},
+	{ID: "IP-05", Run: translated},
 }
 
 // IP-01: no prefix, no taint, no capability.
 func ordinaryNodes(t *lab.T) {
+	lab.Equal(t, t.UnsafeMode(), "Y", "enable_unsafe_noiommu_mode")
+	expectOrdinary(t)
+}
+
+// IP-02: and the same with the mode off.
+func modeOff(t *lab.T) {
+	t.SetUnsafeMode(false)
+	expectOrdinary(t)
+}
+
+// expectOrdinary asserts everything about the nodes of the devices, bound with
+// the mode as it is.
+func expectOrdinary(t *lab.T) {
 	for _, d := range t.Devices {
-		// Bound here, with the mode on, whatever it was bound with before.
-		lab.Equal(t, t.UnsafeMode(), "Y", "enable_unsafe_noiommu_mode")
 		t.Must(t.Unbind(d), "unbind %s", d.BDF)
 		t.Must(t.Bind(d), "bind %s", d.BDF)
 

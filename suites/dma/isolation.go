@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dma
+
+import (
+	"bytes"
+
+	"noiommu-farm/suites/edu"
+	"noiommu-farm/suites/lab"
+)
+
+const message = edu.BufferSize // bytes that the device holds and writes
+
+// DM-03: a fork leaves the pages to the parent, and the device writes there.
+func afterFork(t *lab.T) {
+	source, target := t.Pages(1), t.Hugepages(1)
+	device, ioas := prepare(t, source, target)
+	device.Fetch(address(t, ioas, iova, message), message)
+	pa := address(t, ioas, 2*iova, message)
+	child := t.Fork()
+	for i := range target.Bytes {
+		target.Bytes[i]++ // would copy the pages, were they shared with the child
+	}
+	want := bytes.Clone(target.Bytes)
+	copy(want, source.Bytes)
+	device.Store(pa, message)
+	device.Moved(target.Bytes[:message], source.Bytes, "bytes of the parent")
+	lab.Equal(t, edu.FirstDifference(target.Bytes, want), -1, "first wrong byte of the hugepage")
+	child.Kill()
+}
+
+// DM-04: there is no isolation: detached from everything, the device reaches
+// what it reached before.
+func afterDetach(t *lab.T) {
+	source, target := t.Pages(1), t.Hugepages(1)
+	dev, ioas := t.ToAttached(edu.Find(t))
+	ioas.Map(source, iova)
+	ioas.Map(target, 2*iova)
+	device := edu.New(dev)
+	device.Fetch(address(t, ioas, iova, message), message)
+	pa := address(t, ioas, 2*iova, message)
+	t.Must(dev.Detach(), "detach")
+	t.OK(ioas.FD().Destroy(ioas.ID), "IOMMU_DESTROY(ioas)")
+	lab.Equal(t, target.PA(0), pa, "address of the hugepage, still there after detach")
+	device.Store(pa, message)
+	device.Moved(target.Bytes[:message], source.Bytes, "bytes written after detach")
+}
+
+// DM-05: bus master is the one switch there is.
+func noBusMaster(t *lab.T) {
+	source, target := t.Pages(1), t.Hugepages(1)
+	dev, ioas := t.ToAttached(edu.Find(t))
+	ioas.Map(source, iova)
+	ioas.Map(target, 2*iova)
+	device := edu.New(dev)
+	device.Fetch(address(t, ioas, iova, message), message)
+	pa := address(t, ioas, 2*iova, message)
+	before := bytes.Clone(target.Bytes)
+	dev.SetBusMaster(false)
+	device.Store(pa, message)
+	lab.Equal(t, edu.FirstDifference(target.Bytes, before), -1, "first byte changed without bus master")
+	dev.SetBusMaster(true)
+	device.Store(pa, message)
+	device.Moved(target.Bytes[:message], source.Bytes, "bytes written with bus master")
+}
+
+// DM-06: the IOVA of one buffer is the address of another, and that one the
+// device writes to.
+func iovaIsNoAddress(t *lab.T) {
+	source, named, owner := t.Pages(1), t.Hugepages(1), t.Hugepages(1)
+	dev, ioas := t.ToAttached(edu.Find(t))
+	at := owner.PA(0)
+	ioas.Map(source, iova)
+	ioas.Map(named, at)
+	ioas.Map(owner, at+lab.HugeSize) // so that it is pinned
+	ioas.ExpectPA(at, lab.MaxLength, named.PA(0), named.Run(0))
+	device := edu.New(dev)
+	device.Fetch(address(t, ioas, iova, message), message)
+
+	untouched, want := bytes.Clone(named.Bytes), bytes.Clone(owner.Bytes)
+	copy(want, source.Bytes)
+	device.Store(at, message)
+	device.Moved(owner.Bytes[:message], source.Bytes, "bytes at the physical address")
+	lab.Equal(t, edu.FirstDifference(owner.Bytes, want), -1, "first wrong byte at the physical address")
+	lab.Equal(t, edu.FirstDifference(named.Bytes, untouched), -1, "first byte changed at the IOVA")
+}
+
+// DM-08: closing the device takes bus master from it; the next user has to
+// switch it on again.
+func closedDevice(t *lab.T) {
+	source, target := t.Pages(1), t.Hugepages(1)
+	d := edu.Find(t)
+	lab.Equal(t, d.BusMaster(t), false, "bus master before the device is opened")
+	for range 2 {
+		dev, ioas := t.ToAttached(d)
+		lab.Equal(t, d.BusMaster(t), false, "bus master of the opened device")
+		ioas.Map(source, iova)
+		ioas.Map(target, 2*iova)
+		device := edu.New(dev)
+		lab.Equal(t, d.BusMaster(t), true, "bus master after it was set")
+		device.Fetch(address(t, ioas, iova, message), message)
+		clear(target.Bytes)
+		device.Store(address(t, ioas, 2*iova, message), message)
+		device.Moved(target.Bytes[:message], source.Bytes, "bytes written")
+		t.Must(dev.Close(), "close the cdev")
+		lab.Equal(t, d.BusMaster(t), false, "bus master after close")
+	}
+}

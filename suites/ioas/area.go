@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ioas
+
+import (
+	"golang.org/x/sys/unix"
+
+	"noiommu-farm/suites/lab"
+	"noiommu-farm/suites/uapi"
+)
+
+// IA-08: a table without hardware sees no writes.
+func noDirtyTracking(t *lab.T) {
+	dev := t.Open(t.Devices[0])
+	fd := t.IOMMUFD()
+	devid := dev.Bind(fd)
+	ioas := fd.IOAS()
+	m := t.Hugepages(1)
+	ioas.Map(m, iova)
+	automatic := dev.Attach(ioas)
+	own, err := fd.AllocHWPT(devid, ioas, 0, uapi.IOMMU_HWPT_DATA_NONE, nil)
+	t.Must(err, "IOMMU_HWPT_ALLOC")
+	for _, hwpt := range []uint32{automatic, own} {
+		for _, flags := range []uint32{uapi.IOMMU_HWPT_DIRTY_TRACKING_ENABLE, 0, 2} {
+			t.Fails(fd.SetDirtyTracking(hwpt, flags), unix.EOPNOTSUPP, "IOMMU_HWPT_SET_DIRTY_TRACKING(hwpt %d, flags %d)", hwpt, flags)
+		}
+		for _, flags := range []uint32{0, uapi.IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR, 2} {
+			bitmap := make([]uint64, 8)
+			t.Fails(fd.GetDirtyBitmap(hwpt, flags, iova, lab.HugeSize, bitmap), unix.EOPNOTSUPP, "IOMMU_HWPT_GET_DIRTY_BITMAP(hwpt %d, flags %d)", hwpt, flags)
+			for i, word := range bitmap {
+				lab.Equal(t, word, 0, "word %d of the bitmap after the failure", i)
+			}
+		}
+	}
+	for _, id := range []uint32{devid, ioas.ID, 1000} {
+		t.Fails(fd.SetDirtyTracking(id, 0), unix.ENOENT, "IOMMU_HWPT_SET_DIRTY_TRACKING(id %d, no HWPT)", id)
+	}
+	ioas.ExpectPA(iova, lab.MaxLength, m.PA(0), lab.HugeSize)
+}
+
+// IA-10: memory is pinned for the devices, not for the address space.
+func pinnedByAttach(t *lab.T) {
+	const pages = 64
+	dev := t.Open(t.Devices[0])
+	fd := t.IOMMUFD()
+	dev.Bind(fd)
+	ioas := fd.IOAS()
+	m := t.Pages(pages)
+	expect := func(want uint64, when string) {
+		lab.Equal(t, t.Pinned(), want*lab.PageSize/1024, "memory pinned %s, kB", when)
+	}
+	expect(0, "before the map")
+	ioas.Map(m, iova)
+	expect(0, "after the map, before the attach")
+	for range 3 {
+		dev.Attach(ioas)
+		expect(pages, "while attached")
+		ioas.ExpectPA(iova, lab.MaxLength, m.PA(0), m.Run(0))
+		t.Must(dev.Detach(), "detach")
+		expect(0, "after detach")
+	}
+	dev.Attach(ioas)
+	other := t.Pages(pages / 2)
+	ioas.Map(other, 2*iova)
+	expect(pages+pages/2, "after a map while attached")
+	_, err := ioas.Unmap(iova, pages*lab.PageSize)
+	t.OK(err, "unmap")
+	expect(pages/2, "after an unmap")
+	t.Must(dev.Close(), "close the cdev")
+	expect(0, "after close")
+}
+
+// IA-13: without a device any byte can be an area; a table needs pages.
+func subPage(t *lab.T) {
+	dev := t.Open(t.Devices[0])
+	fd := t.IOMMUFD()
+	dev.Bind(fd)
+	ioas := fd.IOAS()
+	m := t.Pages(4)
+	for _, c := range []struct {
+		name         string
+		va           uintptr
+		length, iova uint64
+	}{
+		{"iova in a page", m.VA(), lab.PageSize, iova + 0x10},
+		{"length of a part of a page", m.VA(), 100, iova},
+		{"user_va in a page", m.VA() + 0x10, lab.PageSize, iova},
+		{"everything odd", m.VA() + 1, 4097, iova + 3},
+	} {
+		t.Must(ioas.TryMap(c.va, c.length, c.iova), "map(%s) without a device", c.name)
+		for range 2 {
+			_, err := dev.TryAttach(ioas.ID)
+			t.Fails(err, unix.EADDRINUSE, "attach with %s", c.name)
+		}
+		ioas.ExpectNoPA(c.iova, 1, unix.EOPNOTSUPP)
+		n, err := ioas.Unmap(c.iova, c.length)
+		t.OK(err, "unmap(%s)", c.name)
+		lab.Equal(t, n, c.length, "unmap(%s): bytes", c.name)
+		lab.Equal(t, t.Pinned(), 0, "memory pinned after %s, kB", c.name)
+	}
+	ioas.Map(m, iova)
+	dev.Attach(ioas)
+	ioas.ExpectPA(iova, lab.MaxLength, m.PA(0), m.Run(0))
+}
+
+// IA-16: the pages of a file have addresses like those of a process.
+func mapFile(t *lab.T) {
+	_, ioas := t.ToAttached(t.Devices[0])
+	file, m := t.Memfd(16)
+	const page = lab.PageSize
+	for i, c := range []struct{ start, length int }{{0, 16 * page}, {page, 3 * page}, {15 * page, page}} {
+		at := uint64(iova * (i + 1))
+		t.Must(ioas.MapFile(file, uint64(c.start), uint64(c.length), at), "IOMMU_IOAS_MAP_FILE(start %#x, length %#x)", c.start, c.length)
+		pas := m.Part(c.start, c.length).Pagemap()
+		for offset := 0; offset < c.length; offset += page / 2 {
+			ioas.ExpectPA(at+uint64(offset), lab.MaxLength, pas.PA(offset), pas.Run(offset))
+		}
+		ioas.ExpectNoPA(at+uint64(c.length), 1, unix.ENOENT)
+	}
+	const free = 16 * iova
+	t.Fails(ioas.MapFile(file, 0, 17*page, free), unix.EINVAL, "IOMMU_IOAS_MAP_FILE over the end of the file")
+	t.Fails(ioas.MapFile(t.Pipe().Fd(), 0, page, free), unix.EINVAL, "IOMMU_IOAS_MAP_FILE of a pipe")
+	ioas.ExpectNoPA(free, 1, unix.ENOENT)
+}
+
+// IA-17: a copy is another way to the same memory.
+func copyArea(t *lab.T) {
+	dev := t.Open(t.Devices[0])
+	fd := t.IOMMUFD()
+	devid := dev.Bind(fd)
+	first, second := fd.IOAS(), fd.IOAS()
+	m := t.Hugepages(1)
+	first.Map(m, iova)
+	t.Must(first.Copy(iova, lab.HugeSize, second, 5*iova), "IOMMU_IOAS_COPY")
+	t.Fails(first.Copy(iova, lab.HugeSize, second, 5*iova), unix.EEXIST, "IOMMU_IOAS_COPY to the same place")
+	t.Fails(first.Copy(0, lab.PageSize, second, 6*iova), unix.ENOENT, "IOMMU_IOAS_COPY of what is not mapped")
+	dev.Attach(first)
+	second.ExpectNoPA(5*iova, 1, unix.EOPNOTSUPP)
+	_, err := fd.AllocHWPT(devid, second, 0, uapi.IOMMU_HWPT_DATA_NONE, nil)
+	t.Must(err, "IOMMU_HWPT_ALLOC of the second IOAS")
+	pa := m.PA(0)
+	for _, offset := range []uint64{0, 0xabc, lab.HugeSize - 1} {
+		first.ExpectPA(iova+offset, lab.MaxLength, pa+offset, lab.HugeSize-offset)
+		second.ExpectPA(5*iova+offset, lab.MaxLength, pa+offset, lab.HugeSize-offset)
+	}
+	// The copy stands alone.
+	_, err = first.Unmap(iova, lab.HugeSize)
+	t.OK(err, "unmap the original")
+	first.ExpectNoPA(iova, 1, unix.ENOENT)
+	second.ExpectPA(5*iova, lab.MaxLength, pa, lab.HugeSize)
+}
+
+// IA-18: how the table is filled does not show.
+func noHugePages(t *lab.T) {
+	dev := t.Open(t.Devices[0])
+	fd := t.IOMMUFD()
+	dev.Bind(fd)
+	plain, small := fd.IOAS(), fd.IOAS()
+	small.NoHugePages()
+	m := t.Mixture()
+	pas := m.Pagemap()
+	for _, ioas := range []*lab.IOAS{plain, small} {
+		ioas.Map(m, iova)
+		dev.Attach(ioas)
+		for offset := 0; offset < len(m.Bytes); offset += 61*lab.PageSize + 0x123 {
+			ioas.ExpectPA(iova+uint64(offset), lab.MaxLength, pas.PA(offset), pas.Run(offset))
+		}
+	}
+}
+
+// IA-19: nothing that is allowed can be in a device's way.
+func allowedIOVAs(t *lab.T) {
+	dev := t.Open(t.Devices[0])
+	fd := t.IOMMUFD()
+	dev.Bind(fd)
+	m := t.Hugepages(1)
+	for _, ranges := range [][]uapi.IOVARange{
+		{{Start: 0, Last: ^uint64(0)}},
+		{{Start: 0xfee00000, Last: 0xfeefffff}},
+		{{Start: 0, Last: lab.PageSize - 1}, {Start: ^uint64(0) - lab.PageSize + 1, Last: ^uint64(0)}},
+	} {
+		ioas := fd.IOAS()
+		t.Must(ioas.AllowIOVAs(ranges...), "IOMMU_IOAS_ALLOW_IOVAS(%x)", ranges)
+		dev.Attach(ioas)
+		got, _ := ioas.IOVARanges()
+		lab.Equal(t, len(got), 1, "number of ranges with %x allowed", ranges)
+		lab.Equal(t, got[0], uapi.IOVARange{Start: 0, Last: ^uint64(0)}, "range with %x allowed", ranges)
+		// What is allowed is where the kernel looks first, and no limit.
+		ioas.Map(m, iova)
+		ioas.ExpectPA(iova, lab.MaxLength, m.PA(0), lab.HugeSize)
+		t.OK(dev.Detach(), "detach")
+	}
+}
