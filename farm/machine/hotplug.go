@@ -10,10 +10,11 @@ import (
 // Unplug takes the n-th device of its model out of the guest, counted from 0:
 // it presses the attention button of the device's slot and waits until QEMU has
 // deleted every function. Linux (pciehp) lets five seconds pass, then asks the
-// driver, and with vfio-pci that waits until user space lets go.
+// driver, and with vfio-pci that waits until user space lets go. It removes one
+// device at a time: one that is held keeps the others.
 //
-// ctx bounds the waiting. When it ends first, the guest still has the request,
-// and QEMU refuses another one.
+// ctx bounds the waiting. When it ends first, the request stands, and the guest
+// may let go later.
 //
 // A device that the machine does not have, or that is on the root bus, is a
 // *fault.Usage.

@@ -124,6 +124,9 @@ func (m Machine) KernelArgs() []string {
 		"reboot=t",          // by triple fault, which needs no device
 		"no_timer_check",    // the timer check fails on a busy host
 		"tsc=reliable",      // and so does the clock source watchdog
+		// Firmware hands the root ports, and with them hotplug, only to a
+		// kernel that also manages their power (CONFIG_PCIEASPM).
+		"pcie_ports=native",
 	}
 	if m.Hugepages1G > 0 {
 		args = append(args, "hugepagesz=1G", "hugepages="+strconv.Itoa(m.Hugepages1G))
