@@ -27,9 +27,11 @@ import (
 	"noiommu-farm/suites/interrupts"
 	"noiommu-farm/suites/ioas"
 	"noiommu-farm/suites/lab"
+	"noiommu-farm/suites/lifecycle"
 	"noiommu-farm/suites/nodes"
 	"noiommu-farm/suites/permission"
 	"noiommu-farm/suites/present"
+	"noiommu-farm/suites/stress"
 	"noiommu-farm/suites/taint"
 )
 
@@ -105,7 +107,7 @@ vfio-pci may have them. Tests of the phase bound need them bound to it.
 // tests are the tests of every suite.
 var tests = slices.Concat(
 	nodes.Tests, group.Tests, cdev.Tests, ioas.Tests, getpa.Tests, dma.Tests, interrupts.Tests,
-	permission.Tests, coexistence.Tests, present.Tests, taint.Tests,
+	permission.Tests, coexistence.Tests, lifecycle.Tests, present.Tests, stress.Tests, taint.Tests,
 )
 
 var phaseNames = map[contract.Phase]string{

@@ -757,6 +757,43 @@ var Statements = []Statement{
 		Evidence: []string{"IOMMU_IOAS_MAP", "IOMMU_IOAS_NOIOMMU_GET_PA", "IOMMU_IOAS_NOIOMMU_GET_PA:ENOENT", "IOMMU_IOAS_NOIOMMU_GET_PA:EOPNOTSUPP"},
 	},
 
+	// Suite lifecycle: devices that go, and what they leave.
+	{
+		ID: "LC-01", Suite: "lifecycle",
+		Promise:  "Unbinding a device whose cdev is open waits until it is closed, and the kernel says so; the node is gone at once (ENOENT), the open file keeps working.",
+		Source:   []string{"drivers/vfio/vfio_main.c:421-471", "drivers/vfio/pci/vfio_pci_core.c:1896-1916"},
+		Requires: also(onNoiommu, Cdev),
+		Evidence: []string{"VFIO_DEVICE_GET_INFO", "open:ENOENT", "pci.unbind", "pci.bind", "kmsg.reads"},
+	},
+	{
+		ID: "LC-02", Suite: "lifecycle",
+		Promise:  "With a REQ eventfd armed, an unbind signals it at once and the kernel logs that it relays the request instead of that it is blocked.",
+		Source:   []string{"drivers/vfio/vfio_main.c:421-471", "drivers/vfio/pci/vfio_pci_core.c:1896-1916"},
+		Requires: also(onNoiommu, Cdev),
+		Evidence: []string{"VFIO_DEVICE_SET_IRQS", "irq.events", "pci.unbind", "kmsg.reads"},
+	},
+	{
+		ID: "LC-05", Suite: "lifecycle",
+		Promise:  "Unbinding and binding 200 times, with and without use in between, gives the same names each time and leaves no page table, no pin and no warning.",
+		Source:   []string{"drivers/vfio/group.c:588-741", "drivers/vfio/vfio_main.c:324-400"},
+		Requires: also(onNoiommu, Group, Cdev, Edu),
+		Evidence: []string{"pci.bind", "pci.unbind", "VFIO_DEVICE_ATTACH_IOMMUFD_PT", "IOMMU_IOAS_MAP", "sysfs.reads"},
+	},
+	{
+		ID: "LC-08", Suite: "lifecycle",
+		Promise:  "Closing a device and its iommufd with memory mapped frees it all, 50 times over: hugepages, pins and the pages of the table.",
+		Source:   []string{"drivers/iommu/iommufd/hwpt_noiommu.c:76-83", "drivers/iommu/iommufd/io_pagetable.c:1063"},
+		Requires: also(onNoiommu, Hugepages, Edu),
+		Evidence: []string{"IOMMU_OPTION", "IOMMU_IOAS_MAP", "VFIO_DEVICE_ATTACH_IOMMUFD_PT", "sysfs.reads", "proc.reads"},
+	},
+	{
+		ID: "LC-10", Suite: "lifecycle",
+		Promise:  "An unmap gives the leaves of the page table back at once: with HUGE_PAGES=0, 4 MiB take two of them and the unmap returns two.",
+		Source:   []string{"drivers/iommu/iommufd/hwpt_noiommu.c:85-89"},
+		Requires: also(onNoiommu, Edu),
+		Evidence: []string{"IOMMU_OPTION", "IOMMU_IOAS_MAP", "IOMMU_IOAS_UNMAP", "proc.reads"},
+	},
+
 	// Suite iommu_present: what the unsafe mode must not change.
 	{
 		ID: "IP-01", Suite: "iommu_present",
@@ -792,6 +829,43 @@ var Statements = []Statement{
 		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:893-897"},
 		Requires: []Requirement{Cdev, NoiommuCdev, UnsafeMode, IOMMU, Hugepages, Edu},
 		Evidence: []string{"IOMMU_IOAS_MAP", "kmsg.reads", "dma.bytes"},
+	},
+
+	// Suite stress: many at once.
+	{
+		ID: "ST-01", Suite: "stress",
+		Promise:  "While one thread maps and unmaps at an IOVA, every answer that another gets there is the whole address and length of one mapping, or ENOENT.",
+		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:870-935"},
+		Requires: also(onNoiommu, Hugepages),
+		Evidence: []string{"IOMMU_IOAS_MAP", "IOMMU_IOAS_UNMAP", "IOMMU_IOAS_NOIOMMU_GET_PA:ENOENT"},
+	},
+	{
+		ID: "ST-02", Suite: "stress",
+		Promise:  "While a device is attached, moved to another IOAS and detached, every answer for an IOVA is its address or EOPNOTSUPP.",
+		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:893-897", "drivers/iommu/iommufd/device.c:857-921"},
+		Requires: also(onNoiommu, Hugepages),
+		Evidence: []string{"VFIO_DEVICE_ATTACH_IOMMUFD_PT", "VFIO_DEVICE_DETACH_IOMMUFD_PT", "IOMMU_IOAS_NOIOMMU_GET_PA:EOPNOTSUPP"},
+	},
+	{
+		ID: "ST-03", Suite: "stress",
+		Promise:  "Of several users of one device at once, by cdev and by group, one has it at a time; the others get EINVAL or EBUSY, and no count is lost.",
+		Source:   []string{"drivers/vfio/group.c:384-409", "drivers/vfio/device_cdev.c:119-180"},
+		Requires: also(onNoiommu, Group, Cdev),
+		Evidence: []string{"open", "VFIO_DEVICE_BIND_IOMMUFD", "VFIO_DEVICE_GET_INFO", "pci.unbind"},
+	},
+	{
+		ID: "ST-06", Suite: "stress",
+		Promise:  "While the unsafe mode is switched on and off, each bind works as a whole, with a group and a cdev that needs CAP_SYS_RAWIO, or fails with EINVAL and leaves nothing.",
+		Source:   []string{"drivers/vfio/vfio_main.c:324-400", "drivers/vfio/group.c:643-660"},
+		Requires: also(onNoiommu, Group, Cdev, Edu),
+		Evidence: []string{"pci.bind", "pci.unbind", "sysfs.writes", "stat", "open:EPERM", "VFIO_DEVICE_BIND_IOMMUFD"},
+	},
+	{
+		ID: "ST-09", Suite: "stress",
+		Promise:  "Ten thousand ioctls with random ids, flags, addresses and lengths, on an iommufd with a device, leave the kernel without a warning and the device usable.",
+		Source:   []string{"drivers/iommu/iommufd/main.c:480-560"},
+		Requires: also(onNoiommu, Hugepages),
+		Evidence: []string{"IOMMU_IOAS_MAP", "IOMMU_IOAS_NOIOMMU_GET_PA", "VFIO_DEVICE_GET_INFO", "proc.reads"},
 	},
 
 	// Suite taint, while devices are bound.

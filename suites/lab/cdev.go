@@ -17,6 +17,24 @@ type Cdev struct {
 	*uapi.File
 	Device *Device
 	t      *T
+	mapped [][]byte // memory of the device
+}
+
+// newCdev makes a Cdev that is closed when the test ends at the latest.
+func (t *T) newCdev(f *uapi.File, d *Device) *Cdev {
+	c := &Cdev{File: f, Device: d, t: t}
+	t.Cleanup(func() { t.OK(c.Close(), "cleanup: close the device %s", d.BDF) })
+	return c
+}
+
+// Close closes the device, after what [Cdev.BAR0] mapped is unmapped: the
+// mapping would keep it open. Closing it twice is allowed.
+func (c *Cdev) Close() error {
+	for _, bar := range c.mapped {
+		c.t.OK(unix.Munmap(bar), "munmap")
+	}
+	c.mapped = nil
+	return c.File.Close()
 }
 
 // Open opens the device's cdev; the test ends when it cannot.
@@ -32,8 +50,7 @@ func (t *T) TryOpen(path string, d *Device) (*Cdev, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.Cleanup(func() { t.OK(f.Close(), "cleanup: close %s", path) })
-	return &Cdev{f, d, t}, nil
+	return t.newCdev(f, d), nil
 }
 
 // BindArg is a well-formed argument for [Cdev.TryBind].
@@ -103,13 +120,14 @@ func (c *Cdev) Region(index uint32) (uapi.RegionInfo, error) {
 	return arg, err
 }
 
-// BAR0 maps the whole of the device's first BAR; the test ends when it cannot.
+// BAR0 maps the whole of the device's first BAR, until the device is closed; the
+// test ends when it cannot.
 func (c *Cdev) BAR0() []byte {
 	region, err := c.Region(uapi.VFIO_PCI_BAR0_REGION_INDEX)
 	c.t.Must(err, "VFIO_DEVICE_GET_REGION_INFO(BAR0)")
 	bar, err := c.Mmap(int64(region.Offset), int(region.Size))
 	c.t.Must(err, "mmap BAR0")
-	c.t.Cleanup(func() { c.t.OK(unix.Munmap(bar), "cleanup: munmap BAR0") })
+	c.mapped = append(c.mapped, bar)
 	return bar
 }
 

@@ -128,10 +128,33 @@ func (t *T) Unbind(d *Device) error {
 }
 
 // StartUnbind begins to unbind the function, which may have to wait for open
-// files. The function returned waits for the end as Unbind does.
-func (t *T) StartUnbind(d *Device) (wait func() error) {
+// files.
+func (t *T) StartUnbind(d *Device) *Unbinding {
 	t.restoreDrivers()
 	return t.startUnbind(d)
+}
+
+// Unbinding is an unbind that has begun.
+type Unbinding struct {
+	t    *T
+	d    *Device
+	done chan error
+}
+
+// Waits says whether it has not ended yet.
+func (u *Unbinding) Waits() bool { return len(u.done) == 0 }
+
+// Wait waits for its end, for as long as [T.Unbind] does.
+func (u *Unbinding) Wait() error {
+	var err error
+	select {
+	case err = <-u.done:
+	case <-time.After(unbindLimit):
+		u.d.stuck = true
+		err = fmt.Errorf("not unbound after %v: the kernel waits for a file that nobody has open", unbindLimit)
+	}
+	u.t.Tally.Did("pci.unbind", err)
+	return err
 }
 
 func (t *T) bind(d *Device) error {
@@ -146,25 +169,16 @@ func (t *T) bind(d *Device) error {
 	return err
 }
 
-func (t *T) unbind(d *Device) error { return t.startUnbind(d)() }
+func (t *T) unbind(d *Device) error { return t.startUnbind(d).Wait() }
 
-func (t *T) startUnbind(d *Device) (wait func() error) {
+func (t *T) startUnbind(d *Device) *Unbinding {
+	u := &Unbinding{t, d, make(chan error, 1)}
 	if d.stuck {
-		return func() error { return errStuck }
+		u.done <- errStuck
+		return u
 	}
-	done := make(chan error, 1)
-	go func() { done <- writeFile(d.dir+"/driver/unbind", d.BDF) }()
-	return func() error {
-		var err error
-		select {
-		case err = <-done:
-		case <-time.After(unbindLimit):
-			d.stuck = true
-			err = fmt.Errorf("not unbound after %v: the kernel waits for a file that nobody has open", unbindLimit)
-		}
-		t.Tally.Did("pci.unbind", err)
-		return err
-	}
+	go func() { u.done <- writeFile(d.dir+"/driver/unbind", d.BDF) }()
+	return u
 }
 
 // restoreDrivers has the bindings of now put back when the test ends, in BDF

@@ -61,9 +61,7 @@ func (g *Group) DeviceFd(d *Device) (*Cdev, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := uapi.Adopt(g.t.Tally, fd)
-	g.t.Cleanup(func() { g.t.OK(f.Close(), "cleanup: close the device fd of %s", d.BDF) })
-	return &Cdev{f, d, g.t}, nil
+	return g.t.newCdev(uapi.Adopt(g.t.Tally, fd), d), nil
 }
 
 // Container is an open /dev/vfio/vfio.

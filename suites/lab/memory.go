@@ -174,3 +174,17 @@ func (t *T) Pinned() uint64 {
 	t.Fatalf("no VmPin in /proc/self/status")
 	return 0
 }
+
+// TablePages is how many pages the I/O page tables of the machine take.
+func (t *T) TablePages() uint64 {
+	t.Must(writeFile("/proc/sys/vm/stat_refresh", "1"), "write stat_refresh")
+	for _, line := range t.Lines("/proc/vmstat") {
+		if value, ok := strings.CutPrefix(line, "nr_iommu_pages "); ok {
+			n, err := strconv.ParseUint(value, 10, 64)
+			t.Must(err, "parse %q", line)
+			return n
+		}
+	}
+	t.Fatalf("no nr_iommu_pages in /proc/vmstat")
+	return 0
+}

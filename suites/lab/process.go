@@ -88,7 +88,5 @@ func (t *T) Pass(c *Cdev) *Cdev {
 	t.Must(err, "parse the control message")
 	fds, err := unix.ParseUnixRights(&messages[0])
 	t.Must(err, "parse the descriptor")
-	f := uapi.Adopt(t.Tally, fds[0])
-	t.Cleanup(func() { t.OK(f.Close(), "cleanup: close the descriptor that was passed on") })
-	return &Cdev{f, c.Device, t}
+	return t.newCdev(uapi.Adopt(t.Tally, fds[0]), c.Device)
 }

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lifecycle
+
+import (
+	"noiommu-farm/suites/edu"
+	"noiommu-farm/suites/lab"
+)
+
+// LC-05: binding again and again changes nothing. It is done with edu, which
+// is not reset each time.
+func rebind(t *lab.T) {
+	d := edu.Find(t)
+	m := t.Pages(16)
+	name, id, before := t.CdevName(d), t.GroupID(d), t.TablePages()
+	for round := range 200 {
+		if round%2 == 1 {
+			dev, ioas := t.ToAttached(d)
+			ioas.Map(m, iova)
+			t.Must(dev.Close(), "round %d: close the cdev", round)
+			t.Must(ioas.FD().Close(), "round %d: close the iommufd", round)
+		}
+		t.Must(t.Unbind(d), "round %d: unbind", round)
+		t.Must(t.Bind(d), "round %d: bind", round)
+		if t.CdevName(d) != name || t.GroupID(d) != id {
+			t.Fatalf("round %d: cdev %s and group %s, want %s and %s", round, t.CdevName(d), t.GroupID(d), name, id)
+		}
+	}
+	lab.Equal(t, t.TablePages(), before, "pages of I/O page tables")
+	lab.Equal(t, t.Pinned(), 0, "memory pinned, kB")
+	lab.Equal(t, t.Taint()&lab.TaintWarn, 0, "taint, bit W")
+}
+
+// LC-08: everything that a close has to free is freed.
+func nothingLeaks(t *lab.T) {
+	d := edu.Find(t)
+	small, huge := t.Pages(1024), t.Hugepages(1)
+	free, before := t.Free2M(), t.TablePages()
+	for round := range 50 {
+		dev := t.Open(d)
+		fd := t.IOMMUFD()
+		dev.Bind(fd)
+		ioas := fd.IOAS()
+		ioas.NoHugePages()
+		dev.Attach(ioas)
+		ioas.Map(small, iova)
+		ioas.Map(huge, 2*iova)
+		lab.Above(t, t.TablePages(), before, "round %d: pages of I/O page tables while mapped", round)
+		t.Must(dev.Close(), "round %d: close the cdev", round)
+		t.Must(fd.Close(), "round %d: close the iommufd", round)
+	}
+	lab.Equal(t, t.TablePages(), before, "pages of I/O page tables")
+	lab.Equal(t, t.Pinned(), 0, "memory pinned, kB")
+	lab.Equal(t, t.Free2M(), free, "free hugepages, while one is mapped in the process")
+	huge.Unmap()
+	lab.Equal(t, t.Free2M(), free+1, "free hugepages after munmap: nobody holds the page")
+}
+
+// LC-10: an unmap gives the leaves of the table back at once.
+func tablePages(t *lab.T) {
+	dev := t.Open(edu.Find(t))
+	fd := t.IOMMUFD()
+	dev.Bind(fd)
+	ioas := fd.IOAS()
+	ioas.NoHugePages()
+	m := t.Pages(1024) // 4 MiB: two leaf tables of 2 MiB each
+	unattached := t.TablePages()
+	dev.Attach(ioas)
+	for round := range 3 {
+		empty := t.TablePages()
+		ioas.Map(m, iova)
+		full := t.TablePages()
+		want := uint64(2)
+		if round == 0 {
+			want = 3 // and the table above them, which stays
+		}
+		lab.Equal(t, full-empty, want, "round %d: pages that the map took", round)
+		n, err := ioas.Unmap(iova, uint64(len(m.Bytes)))
+		t.OK(err, "unmap")
+		lab.Equal(t, n, uint64(len(m.Bytes)), "bytes unmapped")
+		lab.Equal(t, full-t.TablePages(), 2, "round %d: pages that the unmap gave back", round)
+	}
+	t.OK(dev.Detach(), "detach")
+	lab.Equal(t, t.TablePages(), unattached, "pages of I/O page tables after detach")
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package lifecycle proves how devices go while they are in use, and that
+// nothing is left of what was done with them.
+package lifecycle
+
+import (
+	"golang.org/x/sys/unix"
+
+	"noiommu-farm/suites/lab"
+	"noiommu-farm/suites/uapi"
+)
+
+// Tests are the suite's tests.
+var Tests = []lab.Test{
+	{ID: "LC-01", Run: unbindWaits},
+	{ID: "LC-02", Run: requestIsRelayed},
+	{ID: "LC-05", Run: rebind},
+	{ID: "LC-08", Run: nothingLeaks},
+	{ID: "LC-10", Run: tablePages},
+}
+
+const iova = 0x40000000 // where the tests map
+
+// LC-01: an unbind waits for whoever has the cdev open, bound or not.
+func unbindWaits(t *lab.T) {
+	for _, d := range t.Devices {
+		for _, bound := range []bool{true, false} {
+			path := t.CdevPath(d)
+			dev := t.Open(d)
+			if bound {
+				dev.Bind(t.IOMMUFD())
+			}
+			log := t.KernelLog()
+			unbinding := t.StartUnbind(d)
+			log.Await(d.BDF, "No device request channel registered, blocked until released by user")
+			_, err := t.TryOpen(path, d)
+			t.Fails(err, unix.ENOENT, "%s: open the cdev while the unbind waits", d.Model)
+			_, err = dev.Info()
+			if bound {
+				t.OK(err, "%s: VFIO_DEVICE_GET_INFO while the unbind waits", d.Model)
+			} else {
+				t.Fails(err, unix.EINVAL, "%s: VFIO_DEVICE_GET_INFO of the open cdev", d.Model)
+			}
+			lab.Equal(t, unbinding.Waits(), true, "%s: the unbind waits while the cdev is open", d.Model)
+			t.Must(dev.Close(), "close the cdev")
+			t.Must(unbinding.Wait(), "%s: unbind, after the cdev was closed", d.Model)
+			lab.Equal(t, d.Driver(), "", "%s: driver after the unbind", d.Model)
+			t.Must(t.Bind(d), "bind %s", d.BDF)
+		}
+	}
+}
+
+// LC-02: the user is asked to let go.
+func requestIsRelayed(t *lab.T) {
+	const waiting = "blocked until released by user"
+	for _, d := range t.Devices {
+		dev := t.Open(d)
+		dev.Bind(t.IOMMUFD())
+		event := t.Event()
+		t.Must(dev.Arm(uapi.VFIO_PCI_REQ_IRQ_INDEX, event), "%s: arm REQ", d.Model)
+		log := t.KernelLog()
+		unbinding := t.StartUnbind(d)
+		event.Expect("%s: request", d.Model)
+		lab.Equal(t, unbinding.Waits(), true, "%s: the unbind waits while the cdev is open", d.Model)
+		messages := log.Await(d.BDF, "Relaying device request to user (#0)")
+		lab.Equal(t, lab.Count(messages, d.BDF, waiting), 0, "%s: messages %q", d.Model, waiting)
+		t.Must(dev.Close(), "close the cdev")
+		t.Must(unbinding.Wait(), "%s: unbind, after the cdev was closed", d.Model)
+		lab.Equal(t, lab.Count(log.Messages(), "Relaying device request"), 0, "%s: further requests", d.Model)
+		t.Must(t.Bind(d), "bind %s", d.BDF)
+	}
+}

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package stress proves that many users at once get no answer that a single
+// one could not get.
+package stress
+
+import (
+	"sync"
+	"sync/atomic"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"noiommu-farm/suites/lab"
+	"noiommu-farm/suites/uapi"
+)
+
+// Tests are the suite's tests.
+var Tests = []lab.Test{
+	{ID: "ST-01", Run: mapAgainstGetPA},
+	{ID: "ST-02", Run: attachAgainstGetPA},
+	{ID: "ST-03", Run: oneOwner},
+	{ID: "ST-06", Run: modeAgainstBind},
+	{ID: "ST-09", Run: randomCalls},
+}
+
+const iova = 0x40000000 // where the tests map
+
+// answer is what GET_PA said.
+type answer struct {
+	pa, length uint64
+	errno      string
+}
+
+// asking asks for the address at iova again and again, at least n times and
+// until done is closed, and counts the different answers.
+func asking(ioas *lab.IOAS, n int, done <-chan struct{}) map[answer]int {
+	seen := make(map[answer]int)
+	for i := 0; ; i++ {
+		if i >= n {
+			select {
+			case <-done:
+				return seen
+			default:
+			}
+		}
+		pa, length, err := ioas.GetPA(iova, lab.MaxLength)
+		a := answer{errno: uapi.ErrnoName(err)}
+		if err == nil {
+			a.pa, a.length = pa, length
+		}
+		seen[a]++
+	}
+}
+
+// against runs the asking beside f until both are done.
+func against(ioas *lab.IOAS, n int, f func()) map[answer]int {
+	done := make(chan struct{})
+	result := make(chan map[answer]int)
+	go func() { result <- asking(ioas, n, done) }()
+	defer func() {
+		select {
+		case <-done:
+		default:
+			close(done)
+			<-result
+		}
+	}()
+	f()
+	close(done)
+	return <-result
+}
+
+// expect asserts that only these answers were given.
+func expect(t *lab.T, seen map[answer]int, want ...answer) {
+	total := 0
+	for a, n := range seen {
+		total += n
+		known := false
+		for _, w := range want {
+			known = known || a == w
+		}
+		lab.Equal(t, known, true, "get_pa, %d times: errno %s, pa %#x, length %#x: an answer that can be", n, a.errno, a.pa, a.length)
+	}
+	lab.Above(t, total, 0, "answers")
+}
+
+// ST-01: an address is that of one mapping or of the other, never of a mixture.
+func mapAgainstGetPA(t *lab.T) {
+	const page = lab.PageSize
+	_, ioas := t.ToAttached(t.Devices[0])
+	m := t.Hugepages(1)
+	first, second := m.Part(0, 16*page), m.Part(64*page, 5*page)
+	pa := m.PA(0)
+	seen := against(ioas, 20000, func() {
+		for range 1000 {
+			for _, part := range []*lab.Memory{first, second} {
+				ioas.Map(part, iova)
+				_, err := ioas.Unmap(iova, uint64(len(part.Bytes)))
+				t.Must(err, "unmap")
+			}
+		}
+	})
+	expect(t, seen,
+		answer{pa, 16 * page, "0"},
+		answer{pa + 64*page, 5 * page, "0"},
+		answer{errno: "ENOENT"},
+	)
+}
+
+// ST-02: while the device moves, there is the address or none.
+func attachAgainstGetPA(t *lab.T) {
+	const page = lab.PageSize
+	dev := t.Open(t.Devices[0])
+	fd := t.IOMMUFD()
+	dev.Bind(fd)
+	ioas, other := fd.IOAS(), fd.IOAS()
+	m := t.Hugepages(1)
+	ioas.Map(m.Part(0, 16*page), iova)
+	pa := m.PA(0)
+	seen := against(ioas, 2000, func() {
+		for range 200 {
+			dev.Attach(ioas)
+			t.Must(dev.Detach(), "detach")
+			dev.Attach(ioas)
+			dev.Attach(other) // replaces
+			t.Must(dev.Detach(), "detach")
+		}
+	})
+	expect(t, seen, answer{pa, 16 * page, "0"}, answer{errno: "EOPNOTSUPP"})
+}
+
+// ST-03: of all who try at once, one has the device.
+func oneOwner(t *lab.T) {
+	const users, rounds = 4, 50
+	d := t.Devices[0]
+	cdev, group := t.CdevPath(d), "/dev/vfio/"+t.GroupName(d)
+	var owners, most, bound, opened atomic.Int32
+	owns := func() {
+		n := owners.Add(1)
+		for was := most.Load(); n > was && !most.CompareAndSwap(was, n); was = most.Load() {
+		}
+	}
+	wrong := make(chan string, 2*users*rounds)
+	var all sync.WaitGroup
+	for range users {
+		all.Go(func() {
+			for range rounds {
+				dev, err := uapi.Open(t.Tally, cdev, unix.O_RDWR)
+				if err != nil {
+					wrong <- "open the cdev: " + uapi.ErrnoName(err)
+					continue
+				}
+				fd, err := uapi.Open(t.Tally, "/dev/iommu", unix.O_RDWR)
+				if err != nil {
+					wrong <- "open /dev/iommu: " + uapi.ErrnoName(err)
+					dev.Close()
+					continue
+				}
+				arg := uapi.DeviceBindIOMMUFD{Argsz: uint32(unsafe.Sizeof(uapi.DeviceBindIOMMUFD{})), IOMMUFD: int32(fd.Fd())}
+				_, err = dev.Ioctl(uapi.VFIO_DEVICE_BIND_IOMMUFD, unsafe.Pointer(&arg))
+				switch err {
+				case nil:
+					owns()
+					bound.Add(1)
+					info := uapi.DeviceInfo{Argsz: uint32(unsafe.Sizeof(uapi.DeviceInfo{}))}
+					if _, err := dev.Ioctl(uapi.VFIO_DEVICE_GET_INFO, unsafe.Pointer(&info)); err != nil {
+						wrong <- "VFIO_DEVICE_GET_INFO: " + uapi.ErrnoName(err)
+					}
+					owners.Add(-1)
+				case unix.EINVAL, unix.EBUSY:
+				default:
+					wrong <- "bind: " + uapi.ErrnoName(err)
+				}
+				dev.Close()
+				fd.Close()
+			}
+		})
+		all.Go(func() {
+			for range rounds {
+				f, err := uapi.Open(t.Tally, group, unix.O_RDWR)
+				switch err {
+				case nil:
+					owns()
+					opened.Add(1)
+					status := uapi.GroupStatus{Argsz: uint32(unsafe.Sizeof(uapi.GroupStatus{}))}
+					if _, err := f.Ioctl(uapi.VFIO_GROUP_GET_STATUS, unsafe.Pointer(&status)); err != nil {
+						wrong <- "VFIO_GROUP_GET_STATUS: " + uapi.ErrnoName(err)
+					}
+					owners.Add(-1)
+					f.Close()
+				case unix.EBUSY:
+				default:
+					wrong <- "open the group: " + uapi.ErrnoName(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	close(wrong)
+	for what := range wrong {
+		lab.Equal(t, what, "", "an answer that cannot be")
+	}
+	lab.Equal(t, most.Load(), 1, "owners at once")
+	lab.Above(t, bound.Load(), 0, "binds that worked")
+	lab.Above(t, opened.Load(), 0, "opens of the group that worked")
+
+	// No count was lost on the way.
+	t.Must(t.OpenGroup(d).Close(), "close the group")
+	dev, _ := t.ToAttached(d)
+	t.Must(dev.Close(), "close the cdev")
+	t.Must(t.Unbind(d), "unbind %s", d.BDF)
+	t.Must(t.Bind(d), "bind %s", d.BDF)
+	lab.Equal(t, t.Taint()&lab.TaintWarn, 0, "taint, bit W")
+}
