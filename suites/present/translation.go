@@ -4,6 +4,8 @@ package present
 
 import (
 	"bytes"
+	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -28,10 +30,14 @@ func reservedIOVAs(t *lab.T) {
 			lab.Equal(t, r.Last < msiStart || r.Start > msiLast, true, "%s: range %#x to %#x is clear of the interrupts", d.Model, r.Start, r.Last)
 		}
 		end := ranges[len(ranges)-1].Last
-		lab.Differ(t, end, ^uint64(0), "%s: the last IOVA", d.Model)
+		outside := []uint64{msiStart, msiLast + 1 - lab.PageSize}
+		// VT-d is narrower than 64 bits; the others as QEMU has them are not.
+		if kindOf(t, d) == "dmar" && lab.Differ(t, end, ^uint64(0), "%s: the last IOVA", d.Model) {
+			outside = append(outside, end+1)
+		}
 
 		m := t.Pages(1)
-		for _, iova := range []uint64{msiStart, msiLast + 1 - lab.PageSize, end + 1} {
+		for _, iova := range outside {
 			t.Fails(ioas.TryMap(m.VA(), lab.PageSize, iova), unix.EINVAL, "%s: map at %#x", d.Model, iova)
 		}
 		for _, iova := range []uint64{msiStart - lab.PageSize, msiLast + 1, end + 1 - lab.PageSize} {
@@ -39,6 +45,18 @@ func reservedIOVAs(t *lab.T) {
 		}
 		t.Must(dev.Close(), "close the cdev")
 	}
+}
+
+// faults are what the drivers of IOMMUs log of a fault, by their names in
+// sysfs. QEMU's amd-iommu does not report one.
+var faults = map[string]string{
+	"dmar":   "DMA Write",
+	"virtio": "fault from EP",
+}
+
+// kindOf is the kind of IOMMU that the device is behind: "dmar" for dmar0.
+func kindOf(t *lab.T, d *lab.Device) string {
+	return strings.TrimRight(filepath.Base(t.ReadLink(d.Sysfs("iommu"))), "0123456789")
 }
 
 // IP-05: the device uses the IOVA; the physical address is a fault.
@@ -55,7 +73,9 @@ func translated(t *lab.T) {
 
 	log := t.KernelLog()
 	device.Store(pa+uint64(target), edu.BufferSize)
-	log.Await("DMA Write")
+	if message, reported := faults[kindOf(t, dev.Device)]; reported {
+		log.Await(message)
+	}
 	lab.Equal(t, edu.FirstDifference(m.Bytes, want), -1, "first byte changed by a write to the physical address")
 
 	copy(want[target:], want[source:source+edu.BufferSize])
