@@ -128,8 +128,8 @@ func (s story) cause(cons *consoleLog) cause {
 		return cause{Crash, fatal.Title}
 	case s.hung != nil:
 		where := ""
-		if cons.stuck != nil && cons.stuck.Function != "" {
-			where = ", stuck in " + cons.stuck.Function
+		if at := interrupted(cons.stuck); at != "" {
+			where = ", its first processor in " + at
 		}
 		return cause{Timeout, "guest hung while the host was waiting for " + s.hung.Doing + where}
 	case s.lost != nil && cons.agentDied != nil:
@@ -152,6 +152,22 @@ func (s story) cause(cons *consoleLog) cause {
 		return cause{Infra, "the farm did not carry this cell to its end"}
 	}
 	return cause{}
+}
+
+// interrupted is the function that an NMI found a processor in: the report of
+// the panic that it caused shows that in its second set of registers.
+func interrupted(f *console.Finding) string {
+	if f == nil {
+		return ""
+	}
+	for _, line := range f.Lines {
+		if _, at, ok := strings.Cut(line, "RIP: "); ok {
+			_, at, _ = strings.Cut(at, ":")
+			at, _, _ = strings.Cut(at, "+")
+			return at
+		}
+	}
+	return f.Function
 }
 
 func lastLine(text string) string {

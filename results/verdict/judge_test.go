@@ -127,6 +127,11 @@ func TestJudge(t *testing.T) {
 			verdict: map[string]string{"get_pa.PA-01": "pass", "get_pa.PA-04": "skip"}},
 		{name: "hung", program: planned, out: "1..2\n", after: []results.Event{{Hung: &results.Hung{Doing: "x"}}}, cell: Timeout, reason: "guest hung",
 			verdict: map[string]string{"get_pa.PA-01": "timeout", "get_pa.PA-04": "timeout"}},
+		{name: "hung, and an NMI shows where", program: planned, out: "1..2\n", after: []results.Event{{Hung: &results.Hung{Doing: "x"}}}, cell: Timeout, reason: "first processor in lkdtm_HARDLOCKUP",
+			console: "[   42.123575] Uhhuh. NMI received for unknown reason 21 on CPU 0.\n[   42.125767] Kernel panic - not syncing: NMI: Not continuing\n" +
+				"[   42.133218] CPU: 0 UID: 0 PID: 70 Comm: liar Not tainted 7.3.4 #1 PREEMPTLAZY\n[   42.133664] Call Trace:\n[   42.134368]  <NMI>\n[   42.134599]  vpanic+0x2b0/0x330\n" +
+				"[   42.135662]  nmi_panic+0x5f/0x90\n[   42.136057] RIP: 0010:lkdtm_HARDLOCKUP+0x13/0x20\n[   42.139349]  </NMI>\n",
+			verdict: map[string]string{"get_pa.PA-01": "timeout", "get_pa.PA-04": "timeout"}},
 		{name: "reset without a word", program: planned, out: "1..2\n", after: []results.Event{{Lost: &results.Lost{Doing: "x"}}}, cell: Crash, reason: "without a word",
 			verdict: map[string]string{"get_pa.PA-01": "crash", "get_pa.PA-04": "crash"}},
 		{name: "the farm fails", program: planned, out: good, exit: clean(0), after: []results.Event{{Infra: &results.Infra{Err: "no space"}}}, cell: Infra, reason: "no space",
