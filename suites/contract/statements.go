@@ -825,7 +825,7 @@ var Statements = []Statement{
 	},
 	{
 		ID: "IP-05", Suite: "iommu_present",
-		Promise:  "Behind an IOMMU a device's write to a physical address is a fault, logged if the IOMMU reports it, and changes nothing; to the IOVA it lands.",
+		Promise:  "Behind an IOMMU a device's write to a physical address is a fault that the kernel logs (VT-d, virtio-iommu) and changes nothing; to the IOVA it lands.",
 		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:893-897"},
 		Requires: []Requirement{Cdev, NoiommuCdev, UnsafeMode, IOMMU, Hugepages, Edu},
 		Evidence: []string{"IOMMU_IOAS_MAP", "dma.bytes"},
