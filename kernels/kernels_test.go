@@ -697,3 +697,33 @@ func TestFragments(t *testing.T) {
 		}
 	}
 }
+
+// A kernel without the feature is told apart from one that breaks it; one that
+// has it but no conf is a bad kernel, and leaves nothing behind.
+func TestKconfig(t *testing.T) {
+	l := newLab(t)
+	source := l.request(t).Source
+	results, err := l.cache.Kconfig(t.Context(), source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(results) != 11 {
+		t.Errorf("%d results", len(results))
+	}
+	for _, r := range results {
+		if r.Verdict != KconfigNotApplicable || !strings.Contains(r.Reason, "Linux 7.3.99-mini does not have") {
+			t.Errorf("%s: %s: %s", r.ID, r.Verdict, r.Reason)
+		}
+	}
+	noWork(t, l.cache)
+
+	header := filepath.Join(l.tree, "include/uapi/linux/iommufd.h")
+	if err := os.MkdirAll(filepath.Dir(header), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(t, header, "#define IOMMU_IOAS_NOIOMMU_GET_PA 1\n")
+	if _, err := l.cache.Kconfig(t.Context(), source); fault.ExitCode(err) != fault.ExitKernel || !strings.Contains(err.Error(), "build_config") {
+		t.Errorf("no conf: %v", err)
+	}
+	noWork(t, l.cache)
+}

@@ -53,10 +53,8 @@ func same(a, b string) bool {
 func reason(o Option, got string, config map[string]string, symbol *Symbol) string {
 	if o.Value == "n" {
 		var by []string
-		for _, s := range symbol.Selects {
-			if evaluate(s.By, config) > no && evaluateAll(s.If, config) > no {
-				by = append(by, s.By)
-			}
+		for _, s := range symbol.SelectedBy(config) {
+			by = append(by, s.By)
 		}
 		switch {
 		case len(by) > 0:
@@ -74,7 +72,7 @@ func reason(o Option, got string, config map[string]string, symbol *Symbol) stri
 		}
 		switch {
 		case !d.Prompt:
-			why = append(why, "has no prompt, other options select it")
+			why = append(why, "has no prompt, and "+symbol.selectors(config))
 		case d.When != "" && evaluate(d.When, config) == no:
 			why = append(why, "can be set only if "+strings.Join(unmet([]string{d.When}, config), " and "))
 		case d.Choice != "":
@@ -92,6 +90,36 @@ func reason(o Option, got string, config map[string]string, symbol *Symbol) stri
 		}
 	}
 	return fmt.Sprintf("it is %s: it %s", got, strings.Join(why, "; or "))
+}
+
+// SelectedBy lists what forces the option on in a .config.
+func (s *Symbol) SelectedBy(config map[string]string) []Selection {
+	var by []Selection
+	for _, sel := range s.Selects {
+		if evaluate(sel.By, config) > no && evaluateAll(sel.If, config) > no {
+			by = append(by, sel)
+		}
+	}
+	return by
+}
+
+// selectors says of an option that nothing selects now what could.
+func (s *Symbol) selectors(config map[string]string) string {
+	const enough = 4
+	var list []string
+	for _, sel := range s.Selects {
+		text := sel.By + " " + values(sel.By, config)
+		if missing := unmet(sel.If, config); len(missing) > 0 {
+			text += " if " + strings.Join(missing, " and ")
+		}
+		if list = append(list, text); len(list) == enough {
+			break
+		}
+	}
+	if len(list) == 0 {
+		return "nothing selects it"
+	}
+	return "would be selected by " + strings.Join(list, ", or by ")
 }
 
 func prompted(s *Symbol) bool {

@@ -160,6 +160,7 @@ comment "nothing here"
 config PCI
 	bool "PCI" # with a comment
 	select GENERIC if !EXPERT
+	select CHOSEN if EXPERT
 	help
 	  Text.
 
@@ -182,7 +183,12 @@ config ONE
 	bool "One"
 config TWO
 	bool "Two"
+	select CHOSEN
 endchoice
+config HIDDEN
+	bool
+config CHOSEN
+	bool
 config GENERIC
 	def_bool n
 config COUNT
@@ -197,6 +203,9 @@ func TestReadSymbols(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if got, want := s["CHOSEN"].Selects, []Selection{{By: "PCI", If: []string{"EXPERT"}, File: "Kconfig", Line: 12}, {By: "TWO", File: "Kconfig", Line: 35}}; !cmp.Equal(got, want) {
+		t.Errorf("CHOSEN is selected by %+v, want %+v", got, want)
+	}
 	if s["FAKE"] != nil {
 		t.Error("a help text defined FAKE")
 	}
@@ -208,7 +217,7 @@ func TestReadSymbols(t *testing.T) {
 		t.Error(d)
 	}
 	want = &Symbol{Name: "VFIO_SUB", Type: "bool", Definitions: []Definition{
-		{File: "Kconfig", Line: 23, Prompt: true, When: "EXPERT", Depends: []string{"HAS_IO", "VFIO"}},
+		{File: "Kconfig", Line: 24, Prompt: true, When: "EXPERT", Depends: []string{"HAS_IO", "VFIO"}},
 	}}
 	if d := cmp.Diff(want, s["VFIO_SUB"]); d != "" {
 		t.Error(d)
@@ -231,9 +240,11 @@ func TestCheck(t *testing.T) {
 		{"NOIOMMU", "y", "this kernel has no such option"}, // is only depended on
 		{"VFIO", "y", "it is n: it depends on (IOMMU || NOIOMMU) [IOMMU=n, NOIOMMU=n]"},
 		{"VFIO_SUB", "y", "it is n: it depends on VFIO [=n]"},
-		{"TWO", "y", "is one of a choice (Kconfig:28) where another was taken"},
+		{"TWO", "y", "is one of a choice (Kconfig:29) where another was taken"},
 		{"GENERIC", "n", "it is y: selected by PCI"},
 		{"HAS_IO", "n", "it is y: it has no prompt"},
+		{"HIDDEN", "y", "it is n: it has no prompt, and nothing selects it"},
+		{"CHOSEN", "y", "it is n: it has no prompt, and would be selected by PCI [=y] if EXPERT [=n], or by TWO [=n]"},
 		{"EXPERT", "y", "is off although"},
 		{"EXPERT", "m", "is bool: m is not one of its values"},
 	} {

@@ -31,8 +31,10 @@ type Definition struct {
 
 // A Selection is "select NAME if ..." in the entry of By.
 type Selection struct {
-	By string
-	If []string
+	By   string
+	If   []string
+	File string
+	Line int
 }
 
 // Symbols is all that a tree's Kconfig files define for an architecture.
@@ -167,7 +169,7 @@ func (r *reader) file(name string, outer []block, depth int) error {
 				target, when = m[1], m[2]
 			}
 			target, _, _ = strings.Cut(target, " ")
-			s := Selection{By: symbol.Name}
+			s := Selection{By: symbol.Name, File: name, Line: n}
 			if when != "" {
 				s.If = []string{condition(when)}
 			}
