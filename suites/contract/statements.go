@@ -823,13 +823,6 @@ var Statements = []Statement{
 		Requires: []Requirement{NoiommuCdev, UnsafeMode, IOMMU, Hugepages},
 		Evidence: []string{"IOMMU_IOAS_MAP", "VFIO_DEVICE_ATTACH_IOMMUFD_PT", "IOMMU_IOAS_NOIOMMU_GET_PA:EOPNOTSUPP", "IOMMU_IOAS_NOIOMMU_GET_PA:ENOENT"},
 	},
-	{
-		ID: "IP-05", Suite: "iommu_present",
-		Promise:  "Behind an IOMMU a device's write to a physical address is a fault that the kernel logs (VT-d, virtio-iommu) and changes nothing; to the IOVA it lands.",
-		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:893-897"},
-		Requires: []Requirement{Cdev, NoiommuCdev, UnsafeMode, IOMMU, Hugepages, Edu},
-		Evidence: []string{"IOMMU_IOAS_MAP", "dma.bytes"},
-	},
 
 	// Suite stress: many at once.
 	{

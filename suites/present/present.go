@@ -18,7 +18,6 @@ var Tests = []lab.Test{
 	{ID: "IP-02", Run: modeOff},
 	{ID: "IP-03", Run: reservedIOVAs},
 	{ID: "IP-04", Run: noAddress},
-	{ID: "IP-05", Run: translated},
 }
 
 // IP-01: no prefix, no taint, no capability.

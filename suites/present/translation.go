@@ -3,13 +3,11 @@
 package present
 
 import (
-	"bytes"
 	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
-	"noiommu-farm/suites/edu"
 	"noiommu-farm/suites/lab"
 )
 
@@ -47,40 +45,7 @@ func reservedIOVAs(t *lab.T) {
 	}
 }
 
-// faults are what the drivers of IOMMUs log of a fault, by their names in
-// sysfs. QEMU's amd-iommu is not among them: it lets through what it has no
-// mapping for.
-var faults = map[string]string{
-	"dmar":   "DMA Write",
-	"virtio": "fault from EP",
-}
-
 // kindOf is the kind of IOMMU that the device is behind: "dmar" for dmar0.
 func kindOf(t *lab.T, d *lab.Device) string {
 	return strings.TrimRight(filepath.Base(t.ReadLink(d.Sysfs("iommu"))), "0123456789")
-}
-
-// IP-05: the device uses the IOVA; the physical address is a fault.
-func translated(t *lab.T) {
-	const iova = 0x40000000
-	dev, ioas := t.ToAttached(edu.Find(t))
-	m := t.Hugepages(1)
-	ioas.Map(m, iova)
-	device := edu.New(dev)
-	pa := m.PA(0)
-	source, target := 0, lab.HugeSize/2
-	device.Fetch(iova+uint64(source), edu.BufferSize)
-	want := bytes.Clone(m.Bytes)
-
-	if message, blocks := faults[kindOf(t, dev.Device)]; blocks {
-		log := t.KernelLog()
-		device.Store(pa+uint64(target), edu.BufferSize)
-		log.Await(message)
-		lab.Equal(t, edu.FirstDifference(m.Bytes, want), -1, "first byte changed by a write to the physical address")
-	}
-
-	copy(want[target:], want[source:source+edu.BufferSize])
-	device.Store(iova+uint64(target), edu.BufferSize)
-	device.Moved(m.Bytes[target:target+edu.BufferSize], want[target:target+edu.BufferSize], "bytes written to the IOVA")
-	lab.Equal(t, edu.FirstDifference(m.Bytes, want), -1, "first wrong byte of the hugepage")
 }
