@@ -81,8 +81,8 @@ func reason(o Option, got string, config map[string]string, symbol *Symbol) stri
 			why = append(why, "is bool: m is not one of its values")
 		case o.Value == "m" && config["MODULES"] != "y":
 			why = append(why, "can be m only with MODULES [=n]")
-		case o.Value == "m":
-			why = append(why, "is forced to y by what selects it, or has a value of another kind")
+		case o.Value == "m" && got == "y":
+			why = append(why, "is forced to y by what selects it")
 		case symbol.Type == "bool" || symbol.Type == "tristate":
 			why = append(why, "is off although all that it depends on holds")
 		default:
