@@ -138,6 +138,13 @@ func (w *CellWriter) write(f *bounded, p []byte) error {
 	return w.err
 }
 
+// ConsoleDropped is how many bytes of the console exceeded MaxConsole.
+func (w *CellWriter) ConsoleDropped() int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.console.dropped
+}
+
 // Close flushes and closes every file of the cell.
 func (w *CellWriter) Close() error {
 	w.mu.Lock()

@@ -128,4 +128,10 @@ type Ended struct {
 	Signal int    `json:"signal,omitempty"` // the signal that ended it
 	Killed bool   `json:"killed,omitempty"` // the farm itself ended it
 	Stderr string `json:"stderr,omitempty"` // the end of what it said
+	// Shutdown is why the machine stopped, in QEMU's word: "guest-shutdown",
+	// "guest-reset" (qapi/run-state.json, ShutdownCause). Empty when it did
+	// not say.
+	Shutdown string `json:"shutdown,omitempty"`
+	// ConsoleDropped is how many bytes of the console were not recorded.
+	ConsoleDropped int64 `json:"console_dropped,omitempty"`
 }

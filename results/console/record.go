@@ -32,6 +32,16 @@ var (
 
 	stampInside = regexp.MustCompile(`\[ {0,12}\d{1,10}\.\d{6}\]`)
 
+	// dmesg's times for people: -T, --time-format iso, -e, -d. The record is the
+	// kernel's own, its seconds are not told.
+	human = regexp.MustCompile(`^(?:\[[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4}\]` +
+		`|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[,.]\d{1,9}(?:[+-]\d\d:?\d\d|Z)?` +
+		`|\[[A-Z][a-z]{2} {0,2}\d{1,2} \d\d:\d\d\]` +
+		`|\[ {0,6}[+<] {0,8}\d{1,10}\.\d{6}>?\])(?: |$)`)
+
+	// "kern  :warn  : ", dmesg -x.
+	facility = regexp.MustCompile(`^[a-z0-9]{2,8} *:[a-z]{3,6} *: `)
+
 	// "[ T1234]", "[    C0]" after the time stamp, print_caller().
 	caller = regexp.MustCompile(`^\[ {0,12}([TC]\d{1,10})\]`)
 
@@ -47,6 +57,10 @@ func strip(line string) record {
 	line = printable(line)
 	var r record
 	line = line[len(syslog.FindString(line)):]
+	line = line[len(facility.FindString(line)):]
+	if h := human.FindString(line); h != "" {
+		line, r.stamped = line[len(h):], true
+	}
 	if l := level.FindString(line); l != "" {
 		line, r.stamped = line[len(l):], true
 	}

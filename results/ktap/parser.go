@@ -138,7 +138,11 @@ func (p *Parser) top() *level { return &p.levels[len(p.levels)-1] }
 // looks like a result is then only text.
 func (p *Parser) enter(indent int, open bool) *level {
 	if indent > p.top().indent {
-		if !open || len(p.levels) == MaxDepth {
+		if !open {
+			return nil
+		}
+		if len(p.levels) == MaxDepth {
+			p.limit("tests nested more than %d deep", MaxDepth)
 			return nil
 		}
 		if p.top().hasSub {

@@ -25,11 +25,11 @@ func Judge(rec *results.Record) (*Cell, error) {
 		return nil, err
 	}
 	defer log.Close()
-	cons, err := readConsole(log)
+	story := readStory(rec)
+	cons, err := readConsole(log, story.hung != nil)
 	if err != nil {
 		return nil, fmt.Errorf("classify console: %w", err)
 	}
-	story := readStory(rec)
 	cause := story.cause(cons)
 
 	cell := &Cell{
@@ -84,6 +84,8 @@ type story struct {
 	infra   *results.Infra
 	ended   *results.Ended
 	torn    bool
+
+	taintBefore map[uint32]int64 // before a program ran
 }
 
 func readStory(rec *results.Record) story {
@@ -92,15 +94,24 @@ func readStory(rec *results.Record) story {
 		exited:  make(map[uint32]*wire.Exited),
 		refused: make(map[uint32]*wire.Error),
 		torn:    rec.Torn,
+
+		taintBefore: make(map[uint32]int64),
 	}
 	var last uint32
+	var taint int64
 	for _, e := range rec.Events {
 		switch {
 		case e.Running != nil:
 			last = e.Running.ID
 			s.running[last] = e.Time
+			s.taintBefore[last] = taint
 		case e.Agent != nil && e.Agent.Exited != nil:
 			s.exited[e.Agent.Exited.ID] = e.Agent.Exited
+			taint = e.Agent.Exited.Taint
+		case e.Agent != nil && e.Agent.Facts != nil:
+			taint = e.Agent.Facts.Taint
+		case e.Agent != nil && e.Agent.Bound != nil:
+			taint = e.Agent.Bound.Taint
 		case e.Agent != nil && e.Agent.Error != nil && last != 0:
 			s.refused[last] = e.Agent.Error
 		case e.Hung != nil && s.hung == nil:
@@ -150,6 +161,20 @@ func (s story) cause(cons *consoleLog) cause {
 		return cause{Infra, s.infra.Err}
 	case s.ended == nil:
 		return cause{Infra, "the farm did not carry this cell to its end"}
+
+	// The programs are done; the guest was told to power off.
+	case cons.agentDied != nil:
+		return cause{Infra, "agent died: " + cons.agentDied.Title}
+	case s.ended.Signal != 0 || s.ended.Code != 0:
+		return cause{Infra, fmt.Sprintf("QEMU ended badly (%s: %s)", s.ended.QEMU, lastLine(s.ended.Stderr))}
+	case fatal == nil && s.ended.Shutdown != "" && s.ended.Shutdown != "guest-shutdown":
+		return cause{Crash, "guest did not power off but ended by " + s.ended.Shutdown}
+	case s.ended.ConsoleDropped > 0:
+		return cause{Infra, fmt.Sprintf("%d bytes of the console were not recorded, so it cannot be called clean", s.ended.ConsoleDropped)}
+	case cons.dropped != "":
+		return cause{Infra, "the kernel could not print all it had to say: " + cons.dropped}
+	case cons.full:
+		return cause{Crash, fmt.Sprintf("more than %d findings on the console", console.MaxFindings)}
 	}
 	return cause{}
 }
@@ -220,6 +245,9 @@ func judgeProgram(rec *results.Record, p results.Program, s story, cons *console
 		case exit.Stdout != kept:
 			tell(Infra, "output is not whole: %d of %d bytes arrived", kept, exit.Stdout)
 		}
+		if exit.Stuck > 0 {
+			tell(Timeout, "%d of its processes could not be killed: stuck in the kernel", exit.Stuck)
+		}
 		if exit.Signal != 0 {
 			tell(Fail, "%s", exitWords(exit))
 		}
@@ -259,10 +287,31 @@ func judgeProgram(rec *results.Record, p results.Program, s story, cons *console
 		out.Findings = append(out.Findings, f)
 		tell(severity(f), "%s", f.Title)
 	}
+	// The taint must tell the same story as the console.
+	if exit != nil && !found(out) {
+		if bits := exit.Taint &^ s.taintBefore[p.ID] & complaints; bits != 0 {
+			tell(Fail, "the kernel's taint has the new bits %#x, and the console does not say why", bits)
+		}
+	}
 	if out.Verdict == "" {
 		out.Verdict = Skip
 	}
 	return out, nil
+}
+
+// complaints are the taint bits that the kernel sets when something is wrong:
+// a machine check, a bad page, an oops, a warning, a soft lockup
+// (Documentation/admin-guide/tainted-kernels.rst).
+const complaints = 1<<4 | 1<<5 | 1<<7 | 1<<9 | 1<<14
+
+// found says whether the console complained while the program ran.
+func found(p Program) bool {
+	for _, t := range p.Tests {
+		if len(t.Findings) > 0 {
+			return true
+		}
+	}
+	return len(p.Findings) > 0
 }
 
 // kselftestSkip is the exit code of a program in which every test was skipped
@@ -323,7 +372,11 @@ func readKTAP(rec *results.Record, id uint32) (ktap.Report, int64, error) {
 // judgeExpected judges a program whose tests are known beforehand.
 func judgeExpected(p results.Program, report ktap.Report, missing Test) []Test {
 	byName := make(map[string]ktap.Test, len(report.Tests))
+	twice := make(map[string]bool)
 	for _, t := range report.Tests {
+		if _, ok := byName[key(t.Name)]; ok {
+			twice[key(t.Name)] = true
+		}
 		byName[key(t.Name)] = t
 	}
 	var tests []Test
@@ -335,6 +388,10 @@ func judgeExpected(p results.Program, report ktap.Report, missing Test) []Test {
 			continue
 		}
 		delete(byName, e.Name)
+		if twice[e.Name] {
+			tests = append(tests, Test{Name: e.Name, Verdict: Fail, Reason: "more than one result"})
+			continue
+		}
 		tests = append(tests, judgeOne(e, got))
 	}
 	for _, t := range report.Tests {
@@ -376,6 +433,9 @@ func judgeOne(e results.Expected, got ktap.Test) Test {
 			return set(Infra, "host and guest differ on why it is skipped: host says %q, guest says %q", e.Skip, got.Reason)
 		}
 		return set(Skip, "%s", e.Skip)
+	case ktap.XFail:
+		// What a test of the contract must do is for the cell's facts to say.
+		return set(Fail, "failed, and calls that expected: %s", got.Reason)
 	}
 	return judgeBad(t, got)
 }

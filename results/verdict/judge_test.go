@@ -23,6 +23,7 @@ type tale struct {
 	exit    *wire.Exited // nil: the program never ended
 	after   []results.Event
 	noEnd   bool // the farm was killed
+	ended   *results.Ended
 
 	cell    Verdict
 	reason  string            // part of the cell's or the program's reason
@@ -110,6 +111,21 @@ func TestJudge(t *testing.T) {
 		{name: "not ok", program: free, out: "1..1\n# file.c:12: expected 1, got 2\nnot ok 1 a\n", exit: clean(1), cell: Fail,
 			verdict: map[string]string{"a": "fail: file.c:12: expected 1, got 2"}},
 		{name: "xfail", program: free, out: "1..2\nok 1 a\nok 2 b # XFAIL known\n", exit: clean(0), cell: Pass, verdict: map[string]string{"a": "pass", "b": "xfail: known"}},
+		{name: "xfail of the contract", program: planned, out: strings.Replace(good, "ok 1 get_pa.PA-01 equals pagemap", "not ok 1 get_pa.PA-01 # TODO later", 1), exit: clean(0), cell: Fail,
+			verdict: map[string]string{"get_pa.PA-01": "fail: calls that expected", "get_pa.PA-04": "skip"}},
+		{name: "two results", program: planned, out: "1..3\nnot ok 1 get_pa.PA-01\n" + strings.NewReplacer("KTAP version 1\n1..2\n", "", "ok 2", "ok 3", "ok 1", "ok 2").Replace(good), exit: clean(0), cell: Fail,
+			verdict: map[string]string{"get_pa.PA-01": "fail: more than one result", "get_pa.PA-04": "skip"}},
+		{name: "stuck in the kernel", program: free, out: "1..1\nok 1 a\n", exit: &wire.Exited{ID: 1, Leftovers: 1, Stuck: 1}, cell: Timeout, reason: "stuck in the kernel", verdict: map[string]string{"a": "pass"}},
+		{name: "a taint that nothing explains", program: free, out: "1..1\nok 1 a\n", exit: &wire.Exited{ID: 1, Taint: 64 | 512}, cell: Fail, reason: "new bits 0x200", verdict: map[string]string{"a": "pass"}},
+		{name: "a taint of user space", program: free, out: "1..1\nok 1 a\n", exit: &wire.Exited{ID: 1, Taint: 64}, cell: Pass, verdict: map[string]string{"a": "pass"}},
+		{name: "the console was dropped", program: free, out: "1..1\nok 1 a\n", exit: clean(0), ended: &results.Ended{ConsoleDropped: 7}, cell: Infra, reason: "7 bytes of the console", verdict: map[string]string{"a": "pass"}},
+		{name: "the kernel dropped messages", program: free, out: "1..1\nok 1 a\n", exit: clean(0), console: "** 12 printk messages dropped **\n", cell: Infra, reason: "12 printk messages", verdict: map[string]string{"a": "pass"}},
+		{name: "QEMU dies at power-off", program: free, out: "1..1\nok 1 a\n", exit: clean(0), ended: &results.Ended{QEMU: "signal: segmentation fault", Code: -1, Signal: 11}, cell: Infra, reason: "segmentation fault", verdict: map[string]string{"a": "pass"}},
+		{name: "QEMU fails at power-off", program: free, out: "1..1\nok 1 a\n", exit: clean(0), ended: &results.Ended{QEMU: "exit status 1", Code: 1, Stderr: "assertion"}, cell: Infra, reason: "assertion", verdict: map[string]string{"a": "pass"}},
+		{name: "resets instead of powering off", program: free, out: "1..1\nok 1 a\n", exit: clean(0), ended: &results.Ended{Shutdown: "guest-reset"}, cell: Crash, reason: "guest-reset", verdict: map[string]string{"a": "pass"}},
+		{name: "powers off", program: free, out: "1..1\nok 1 a\n", exit: clean(0), ended: &results.Ended{Shutdown: "guest-shutdown"}, cell: Pass, verdict: map[string]string{"a": "pass"}},
+		{name: "the agent dies at the end", program: free, out: "1..1\nok 1 a\n", exit: clean(0), console: "[    2.000000] Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000006\n", cell: Infra, reason: "agent died", verdict: map[string]string{"a": "pass"}},
+		{name: "an NMI that the host did not send", program: free, out: "1..1\nok 1 a\n", exit: clean(0), console: "[    2.000000] Kernel panic - not syncing: NMI: Not continuing\n", cell: Crash, reason: "NMI", verdict: map[string]string{"a": "pass"}},
 		{name: "timeout", program: planned, out: "1..2\n", exit: &wire.Exited{ID: 1, Code: -1, Signal: 9, TimedOut: true}, cell: Timeout, reason: "stopped after",
 			verdict: map[string]string{"get_pa.PA-01": "timeout", "get_pa.PA-04": "timeout"}},
 
@@ -194,7 +210,10 @@ func judge(t *testing.T, c tale) *Cell {
 		must(w.Event(e))
 	}
 	if !c.noEnd {
-		must(w.Event(results.Event{Ended: &results.Ended{QEMU: "exit status 0"}}))
+		if c.ended == nil {
+			c.ended = &results.Ended{QEMU: "exit status 0"}
+		}
+		must(w.Event(results.Event{Ended: c.ended}))
 	}
 	must(w.Close())
 	rec, err := results.ReadCell(dir)

@@ -22,6 +22,8 @@ type consoleLog struct {
 	within    []located         // the others
 	agentDied *console.Finding  // PID 1 is our agent: its death is the farm's
 	tail      []string          // its last lines
+	dropped   string            // the kernel's word that it could not print everything
+	full      bool              // there were more findings than are kept
 	stuck     *console.Finding  // the panic that the host's NMI caused, to see where a guest hangs
 }
 
@@ -43,13 +45,19 @@ type window struct {
 }
 
 // readConsole classifies a console log and finds the window of each finding.
-func readConsole(log io.Reader) (*consoleLog, error) {
+// nmi says that the host sent the guest an NMI, so a panic over one is its
+// answer.
+func readConsole(log io.Reader, nmi bool) (*consoleLog, error) {
 	windows := []window{{first: 1}}
 	var number int
 	var lines ktap.Lines
 	var tail []string
+	var dropped string
 	emit := func(line string, _ int) {
 		number++
+		if strings.Contains(line, "printk messages dropped **") {
+			dropped = line
+		}
 		if tail = append(tail, line); len(tail) > tailLines {
 			tail = tail[1:]
 		}
@@ -63,7 +71,7 @@ func readConsole(log io.Reader) (*consoleLog, error) {
 	}
 	lines.Flush(emit)
 
-	out := &consoleLog{tail: tail}
+	out := &consoleLog{tail: tail, dropped: dropped, full: len(findings) == console.MaxFindings}
 	at := 0
 	for _, f := range findings {
 		for at+1 < len(windows) && windows[at+1].first <= f.First {
@@ -73,7 +81,7 @@ func readConsole(log io.Reader) (*consoleLog, error) {
 		switch {
 		case f.Class == console.InitDied:
 			out.agentDied = &f
-		case f.Class == console.Panic && strings.Contains(f.Title, "NMI"):
+		case nmi && f.Class == console.Panic && strings.Contains(f.Title, "NMI"):
 			out.stuck = &f
 		case w.program == 0:
 			out.outside = append(out.outside, f)
