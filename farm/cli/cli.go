@@ -42,7 +42,7 @@ type surroundings struct {
 // interrupted is the cause of a context that a signal ended.
 type interrupted struct{ signal os.Signal }
 
-func (i interrupted) Error() string { return "interrupted by " + i.signal.String() }
+func (i interrupted) Error() string { return "interrupted (" + i.signal.String() + ")" }
 
 // Run carries out one command line and returns its exit code: 0 all as
 // expected, 1 the kernel failed, 2 usage, 3 infrastructure.

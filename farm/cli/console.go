@@ -57,13 +57,18 @@ func (c *consoleCmd) Run(s *surroundings) error {
 		}
 	} else {
 		for _, f := range findings {
-			fmt.Fprintf(s.stdout, "%d-%d\t%s\t%s\n", f.First, f.Last, f.Class, report.Clean(f.Title))
+			if _, err := fmt.Fprintf(s.stdout, "%d-%d\t%s\t%s\n", f.First, f.Last, f.Class, report.Clean(f.Title)); err != nil {
+				return fmt.Errorf("write findings: %w", err)
+			}
 			for _, l := range f.Lines {
 				if c.Lines {
 					fmt.Fprintf(s.stdout, "\t%s\n", report.Clean(l))
 				}
 			}
 		}
+	}
+	if len(findings) == console.MaxFindings {
+		fmt.Fprintf(s.stderr, "farm: only the first %d findings are told\n", len(findings))
 	}
 	if len(findings) > 0 {
 		return exitCode(fault.ExitKernel)

@@ -80,7 +80,9 @@ func (c *doctorCmd) Run(s *surroundings) error {
 			if f.Mend != "" {
 				line += "   mend: " + f.Mend
 			}
-			fmt.Fprintln(s.stdout, line)
+			if _, err := fmt.Fprintln(s.stdout, line); err != nil {
+				return fmt.Errorf("write findings: %w", err)
+			}
 		}
 	}
 	if bad {

@@ -5,9 +5,12 @@ package cli
 import (
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/term"
 
 	"noiommu-farm/farm/runner"
 	"noiommu-farm/kernels"
@@ -19,18 +22,18 @@ import (
 // a terminal, one line below them that changes.
 type progress struct {
 	w     io.Writer
-	live  bool // a terminal
-	cells int
+	width func() int // of the terminal, in columns; nil when w is none
 
 	mu      sync.Mutex
 	start   time.Time
 	running map[string]*running // by cell
 	order   []string
-	status  bool // a status line stands on the screen
-	drawn   time.Time
+	status  bool      // a status line stands on the screen
+	text    string    // what it says, without the time
 	step    string    // of the build in progress
 	told    time.Time // when a pipe was last told of it
 	done    bool
+	stop    chan struct{} // ends the redrawing
 }
 
 // running is the program that a cell is at.
@@ -45,8 +48,36 @@ const (
 	screenEvery = 100 * time.Millisecond
 )
 
-func newProgress(w io.Writer, live bool, cells int) *progress {
-	return &progress{w: w, live: live, cells: cells, start: time.Now(), running: make(map[string]*running)}
+func newProgress(w io.Writer) *progress {
+	p := &progress{w: w, start: time.Now(), running: make(map[string]*running), stop: make(chan struct{})}
+	if f, ok := w.(*os.File); ok && isTerminal(w) {
+		p.width = func() int {
+			columns, _, err := term.GetSize(int(f.Fd()))
+			if err != nil || columns <= 0 {
+				return 80
+			}
+			return columns
+		}
+		go p.redraw()
+	}
+	return p
+}
+
+// redraw keeps the status line true: the time in it goes on when nothing else
+// happens, and no state is skipped for ever.
+func (p *progress) redraw() {
+	tick := time.NewTicker(screenEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			p.mu.Lock()
+			p.draw()
+			p.mu.Unlock()
+		case <-p.stop:
+			return
+		}
+	}
 }
 
 func (p *progress) note(text string) { p.tell(runner.Progress{Note: text}) }
@@ -71,7 +102,7 @@ func (p *progress) tell(e runner.Progress) {
 		p.flush(e.Cell)
 		p.running[e.Cell] = &running{program: e.Program}
 		p.order = append(p.order, e.Cell)
-		p.draw("")
+		p.text = p.programs()
 	}
 }
 
@@ -89,7 +120,7 @@ func (p *progress) test(e runner.Progress) {
 	default:
 		r.ok++
 	}
-	p.draw("")
+	p.text = p.programs()
 }
 
 // flush prints the line of the program that a cell has ended.
@@ -100,6 +131,7 @@ func (p *progress) flush(cell string) {
 	}
 	delete(p.running, cell)
 	p.order = remove(p.order, cell)
+	p.text = p.programs()
 	p.line("%s: %s: %s", cell, r.program, r.counts())
 }
 
@@ -129,8 +161,8 @@ func (p *progress) build(b kernels.Progress) {
 		text += ": " + report.Clean(b.Note)
 	}
 	switch {
-	case p.live:
-		p.draw(text)
+	case p.width != nil:
+		p.text = text
 	case b.Step != p.step || b.Note != "" || time.Since(p.told) > pipeEvery:
 		p.told = time.Now()
 		p.line("%s", text)
@@ -144,22 +176,25 @@ func (p *progress) line(format string, args ...any) {
 	fmt.Fprintf(p.w, "[%6.1fs] %s\n", time.Since(p.start).Seconds(), fmt.Sprintf(format, args...))
 }
 
-// draw replaces the status line.
-func (p *progress) draw(text string) {
-	if !p.live || p.status && time.Since(p.drawn) < screenEvery {
+// programs says what every cell is at.
+func (p *progress) programs() string {
+	var parts []string
+	for _, cell := range p.order {
+		r := p.running[cell]
+		parts = append(parts, fmt.Sprintf("%s: %s %s", cell, r.program, r.counts()))
+	}
+	return strings.Join(parts, "  |  ")
+}
+
+// draw replaces the status line. It never fills the last column, where some
+// terminals wrap.
+func (p *progress) draw() {
+	if p.text == "" || p.done {
 		return
 	}
-	if text == "" {
-		var parts []string
-		for _, cell := range p.order {
-			r := p.running[cell]
-			parts = append(parts, fmt.Sprintf("%s: %s %s", cell, r.program, r.counts()))
-		}
-		text = strings.Join(parts, "  |  ")
-	}
 	p.erase()
-	fmt.Fprintf(p.w, "[%6.1fs] %s", time.Since(p.start).Seconds(), cut(text, 100))
-	p.status, p.drawn = true, time.Now()
+	fmt.Fprint(p.w, cut(fmt.Sprintf("[%6.1fs] %s", time.Since(p.start).Seconds(), p.text), p.width()-1))
+	p.status = true
 }
 
 func (p *progress) erase() {
@@ -173,15 +208,22 @@ func (p *progress) erase() {
 func (p *progress) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if !p.done {
+		close(p.stop)
+	}
 	p.erase()
 	p.done = true
 }
 
 func cut(s string, n int) string {
-	if r := []rune(s); len(r) > n {
-		return string(r[:n-1]) + "…"
+	r := []rune(s)
+	switch {
+	case len(r) <= n:
+		return s
+	case n < 1:
+		return ""
 	}
-	return s
+	return string(r[:n-1]) + "…"
 }
 
 func remove(list []string, s string) []string {

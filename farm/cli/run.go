@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,7 +25,7 @@ type runCmd struct {
 	Config   []string `help:"Configuration: a list of names and .config files with commas between them, as in noiommu,my.config. May be repeated." default:"noiommu" placeholder:"NAMES" sep:"none"`
 	Topology []string `help:"What stands between the devices and memory: none, intel, intel-pt, intel-off, intel-nointremap, amd, virtio, bypass. May be a list." default:"none,intel" placeholder:"NAME"`
 	Device   []string `help:"Emulated PCI devices under test: edu, edu-port, edu-multifunction, igb, e1000e, nvme. May be a list; twice the same is two of them." default:"edu,igb" placeholder:"MODEL"`
-	Suite    []string `help:"Run only these suites, or SUITE/PROGRAM of the kernel's own selftests. Default: all that are on by default." placeholder:"NAME"`
+	Suite    []string `help:"Run only these suites, or SUITE/PROGRAM of the kernel's own selftests; --suite, --test and --program add up. Default: all that are on by default." placeholder:"NAME"`
 	Test     []string `help:"Run only the tests of these statements of the contract, as in PA-02. May be a list." placeholder:"ID"`
 	Program  []string `help:"Run your own static test program that prints KTAP, with arguments after it in the same word: \"./mytest -v {igb}\". {edu} and {igb} become the address of the device. May be repeated." placeholder:"\"FILE ARG...\"" sep:"none"`
 
@@ -74,8 +75,11 @@ func (c *runCmd) Run(s *surroundings) error {
 		},
 		Select: matrix.Selection{Suites: c.Suite, Tests: c.Test},
 	}
-	if c.Timeout < 0 {
-		return &fault.Usage{Key: "--timeout", Value: c.Timeout.String(), Err: errors.New("must not be negative")}
+	if c.Timeout != 0 && c.Timeout < time.Millisecond {
+		return &fault.Usage{Key: "--timeout", Value: c.Timeout.String(), Err: errors.New("must be at least a millisecond")}
+	}
+	if c.Out == "" || c.Cache == "" {
+		return &fault.Usage{Key: "--out, --cache", Err: errors.New("need a directory")}
 	}
 	if c.Jobs < 1 {
 		return &fault.Usage{Key: "--jobs", Value: fmt.Sprint(c.Jobs), Err: errors.New("must be at least 1")}
@@ -92,7 +96,7 @@ func (c *runCmd) Run(s *surroundings) error {
 		return err
 	}
 
-	watch := newProgress(s.stderr, isTerminal(s.stderr), len(plan.Cells))
+	watch := newProgress(s.stderr)
 	defer watch.close()
 	out, err := runner.Run(s.ctx, plan, runner.Options{
 		Cache:   openCache(c.Cache, watch.note),
@@ -106,6 +110,11 @@ func (c *runCmd) Run(s *surroundings) error {
 	})
 	watch.close()
 	if out == nil {
+		// What fails because a signal ended it is not what the user must read.
+		var stopped interrupted
+		if errors.As(context.Cause(s.ctx), &stopped) {
+			return stopped
+		}
 		return err
 	}
 	shown := report.Run{Run: out.Run, Dir: out.Dir, Verdict: out.Verdict(), Cells: out.Cells}
@@ -131,7 +140,7 @@ func conclude(stderr io.Writer, v verdict.Verdict, err error) error {
 	var stopped interrupted
 	switch {
 	case errors.As(err, &stopped):
-		fmt.Fprintf(stderr, "farm: %v; what is not in the table did not run\n", stopped)
+		fmt.Fprintf(stderr, "farm: %v: what had not finished counts as infra, what had not begun is not in the table\n", stopped)
 	case errors.Is(err, results.ErrNotRecorded):
 		fmt.Fprintf(stderr, "farm: the run directory is not whole: %v\n", err)
 	case err != nil:

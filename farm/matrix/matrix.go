@@ -178,16 +178,7 @@ func (s Selection) check() error {
 func (s Selection) Statements() []contract.Statement {
 	var chosen []contract.Statement
 	for _, st := range contract.Statements {
-		switch {
-		case len(s.Tests) > 0:
-			if slices.Contains(s.Tests, st.ID) {
-				chosen = append(chosen, st)
-			}
-		case len(s.Suites) > 0:
-			if slices.Contains(s.Suites, st.Suite) {
-				chosen = append(chosen, st)
-			}
-		case len(s.Programs) == 0:
+		if s.everything() || slices.Contains(s.Tests, st.ID) || slices.Contains(s.Suites, st.Suite) {
 			chosen = append(chosen, st)
 		}
 	}
@@ -200,10 +191,13 @@ func (s Selection) Kselftest(suite, program string) (run, byName bool) {
 	if slices.Contains(s.Suites, suite+"/"+program) {
 		return true, true
 	}
-	if len(s.Suites) > 0 {
-		return slices.Contains(s.Suites, suite), false
-	}
-	return len(s.Tests) == 0 && len(s.Programs) == 0, false
+	return s.everything() || slices.Contains(s.Suites, suite), false
+}
+
+// everything says that nothing was selected, which is all that is on by
+// default. What is selected adds up.
+func (s Selection) everything() bool {
+	return len(s.Suites) == 0 && len(s.Tests) == 0 && len(s.Programs) == 0
 }
 
 // Facts is what the contract is to be judged by in this cell, given the built

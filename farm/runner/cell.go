@@ -87,7 +87,12 @@ func (r *run) plan(c *prepared) cellPlan {
 		}
 	}
 	facts := c.Facts(contract.ParseConfig(c.config), models, c.behind)
-	ph, absent := programs(c.Cell, facts, c.build.Selftests, r.Timeout)
+	ph, absent := programs(c.Cell, facts, c.build.Selftests, func(own time.Duration) time.Duration {
+		if r.Timeout > 0 {
+			own = r.Timeout
+		}
+		return time.Duration(float64(own) * r.scale(c))
+	})
 	sum := sha256.Sum256([]byte(c.config))
 	return cellPlan{
 		phases: ph,
@@ -172,6 +177,8 @@ func (r *run) live(ctx context.Context, rec *results.CellWriter, dir string, c *
 		return rec.Event(results.Event{Infra: &results.Infra{Err: err.Error()}})
 	}
 	defer guest.Close()
+	shutdown := guest.Monitor.Subscribe("SHUTDOWN")
+	defer shutdown.Close()
 	if err := writeScript(filepath.Join(dir, "qemu.sh"), guest.CommandLine()); err != nil {
 		return err
 	}
@@ -202,7 +209,14 @@ func (r *run) live(ctx context.Context, rec *results.CellWriter, dir string, c *
 	if err != nil || consoleErr != nil {
 		return errors.Join(err, consoleErr)
 	}
-	return rec.Event(results.Event{Ended: ended(guest, killed)})
+	end := ended(guest, killed)
+	end.ConsoleDropped = rec.ConsoleDropped()
+	select {
+	case e := <-shutdown.Events():
+		end.Shutdown, _ = e.Data["reason"].(string)
+	default: // QEMU did not live to say why
+	}
+	return rec.Event(results.Event{Ended: end})
 }
 
 // keep copies a file into the cell's folder, to be booted from there.

@@ -54,7 +54,7 @@ type conversation struct {
 	recvErr error            // why the control port ended; set before said is closed
 
 	pings    atomic.Uint64
-	lastPong atomic.Int64 // unix nanoseconds
+	lastPong atomic.Pointer[time.Time] // nil before the agent's hello
 
 	mu      sync.Mutex
 	arrived map[wire.Stream]int64 // bytes of the program that runs now
@@ -88,7 +88,7 @@ func (c *conversation) listen() {
 			return
 		}
 		if m.Pong != nil {
-			c.lastPong.Store(time.Now().UnixNano())
+			c.heard()
 			continue
 		}
 		if err := c.rec.Event(results.Event{Agent: &m}); err != nil {
@@ -99,6 +99,12 @@ func (c *conversation) listen() {
 	}
 }
 
+// heard notes that the agent is alive.
+func (c *conversation) heard() {
+	now := time.Now()
+	c.lastPong.Store(&now)
+}
+
 // collect reads the output port until it ends.
 func (c *conversation) collect(output io.Reader) {
 	var parser *ktap.Parser
@@ -106,6 +112,9 @@ func (c *conversation) collect(output io.Reader) {
 	var parsing uint32
 	for {
 		chunk, err := wire.ReadChunk(output)
+		if err == nil {
+			err = c.ofProgram(chunk)
+		}
 		if err == nil {
 			err = c.rec.Chunk(chunk)
 		}
@@ -132,12 +141,21 @@ func (c *conversation) collect(output io.Reader) {
 			})
 		}
 		c.mu.Lock()
-		if chunk.Run == c.program {
-			c.arrived[chunk.Stream] += int64(len(chunk.Data))
-		}
+		c.arrived[chunk.Stream] += int64(len(chunk.Data))
 		c.mu.Unlock()
 		c.poke()
 	}
+}
+
+// ofProgram refuses output of a program that does not run: a guest that made up
+// programs could have as many files as it liked.
+func (c *conversation) ofProgram(chunk wire.Chunk) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if chunk.Run != c.program || c.program == 0 {
+		return fmt.Errorf("the agent sent rubbish: output of program %d, which does not run", chunk.Run)
+	}
+	return nil
 }
 
 func (c *conversation) poke() {
@@ -169,12 +187,20 @@ func (c *conversation) send(ctx context.Context, doing string, m wire.ToGuest) e
 	}
 }
 
-// await waits for the agent's next word, which must come within limit.
+// await waits for the agent's next word, as long as the host's patience lasts.
 func (c *conversation) await(ctx context.Context, doing string, limit time.Duration) (wire.ToHost, error) {
-	deadline := time.NewTimer(c.patience(limit))
+	return c.awaitFor(ctx, doing, c.patience(limit))
+}
+
+// awaitFor waits for the agent's next word, which must come within limit.
+func (c *conversation) awaitFor(ctx context.Context, doing string, limit time.Duration) (wire.ToHost, error) {
+	deadline := time.NewTimer(limit)
 	defer deadline.Stop()
 	tick := time.NewTicker(pingEvery)
 	defer tick.Stop()
+	if c.lastPong.Load() != nil {
+		c.heard() // nobody pinged while nobody waited
+	}
 	for {
 		select {
 		case m, ok := <-c.said:
@@ -189,10 +215,10 @@ func (c *conversation) await(ctx context.Context, doing string, limit time.Durat
 			return m, nil
 		case <-tick.C:
 			last := c.lastPong.Load()
-			if last == 0 {
+			if last == nil {
 				continue // the agent has not said hello yet
 			}
-			if since := time.Since(time.Unix(0, last)); since > c.patience(silence) {
+			if since := time.Since(*last); since > c.patience(silence) {
 				return wire.ToHost{}, &hungError{fmt.Sprintf("%s (no pong for %s)", doing, since.Round(time.Second))}
 			}
 			go c.conn.Send(&wire.ToGuest{Ping: &wire.Ping{N: c.pings.Add(1)}})
@@ -200,7 +226,7 @@ func (c *conversation) await(ctx context.Context, doing string, limit time.Durat
 			// Nobody reads that port now, so the program could wait for ever.
 			return wire.ToHost{}, fmt.Errorf("wait for %s: read output: %w", doing, c.outErr)
 		case <-deadline.C:
-			return wire.ToHost{}, &hungError{fmt.Sprintf("%s (%s)", doing, c.patience(limit))}
+			return wire.ToHost{}, &hungError{fmt.Sprintf("%s (%s)", doing, limit)}
 		case <-ctx.Done():
 			return wire.ToHost{}, context.Cause(ctx)
 		}
@@ -229,7 +255,7 @@ func (c *conversation) hello(ctx context.Context) error {
 	if m.Hello == nil {
 		return fmt.Errorf("wait for %s: it was not a hello", doing)
 	}
-	c.lastPong.Store(time.Now().UnixNano())
+	c.heard()
 	return c.send(ctx, doing, wire.ToGuest{Hello: &wire.HostHello{Version: wire.Version}})
 }
 
@@ -276,9 +302,8 @@ func (c *conversation) run(ctx context.Context, p results.Program, argv []string
 		return err
 	}
 	doing := "program " + p.Name
-	limit := c.patience(p.Timeout)
 	err := c.send(ctx, doing, wire.ToGuest{Run: &wire.Run{
-		ID: p.ID, Name: p.Name, Argv: argv, Env: p.Env, TimeoutMS: limit.Milliseconds(),
+		ID: p.ID, Name: p.Name, Argv: argv, Env: p.Env, TimeoutMS: p.Timeout.Milliseconds(),
 	}})
 	if err != nil {
 		return err
@@ -290,7 +315,7 @@ func (c *conversation) run(ctx context.Context, p results.Program, argv []string
 	if m.Started == nil || m.Started.ID != p.ID {
 		return fmt.Errorf("start %s: the agent answered something else", doing)
 	}
-	m, err = c.await(ctx, "the end of "+doing, p.Timeout+grace)
+	m, err = c.awaitFor(ctx, "the end of "+doing, p.Timeout+c.patience(grace))
 	if err != nil {
 		return err
 	}

@@ -179,6 +179,11 @@ func TestConversation(t *testing.T) {
 			c.Send(&wire.ToHost{Exited: &wire.Exited{ID: 1, Stdout: 23}})
 			pong(c)
 		}, verdict.Infra, "read output"},
+		{"output of a program that nobody asked for", 1, func(t *testing.T, c *wire.Conn, _ net.Conn, out io.Writer) {
+			upTo(t, c)
+			wire.WriteChunk(out, wire.Chunk{Run: 2, Stream: wire.Stdout, Data: []byte(honest)})
+			pong(c)
+		}, verdict.Infra, "output of program 2"},
 		{"the port ends", 1, func(t *testing.T, c *wire.Conn, raw net.Conn, _ io.Writer) {
 			upTo(t, c)
 			raw.Close()

@@ -45,17 +45,15 @@ func (p phases) all() []results.Program {
 
 // programs says what a cell runs, in order, what each test of it must do
 // there, and what is left out for which reason.
-func programs(c matrix.Cell, facts contract.Facts, selftests []kernels.Selftest, timeout time.Duration) (phases, []results.Absent) {
+// limit is the time limit of a program, given its own.
+func programs(c matrix.Cell, facts contract.Facts, selftests []kernels.Selftest, limit func(time.Duration) time.Duration) (phases, []results.Absent) {
 	var ph phases
 	var absent []results.Absent
 	var id uint32
-	add := func(list *[]results.Program, p results.Program, limit time.Duration) {
+	add := func(list *[]results.Program, p results.Program, own time.Duration) {
 		id++
 		p.ID = id
-		p.Timeout = limit
-		if timeout > 0 {
-			p.Timeout = timeout
-		}
+		p.Timeout = limit(own)
 		*list = append(*list, p)
 	}
 
@@ -67,11 +65,10 @@ func programs(c matrix.Cell, facts contract.Facts, selftests []kernels.Selftest,
 	}{{contract.Unbound, &ph.unbound, "@boot"}, {contract.Bound, &ph.bound, ""}, {contract.AtEnd, &ph.atEnd, "@end"}} {
 		if phase.phase == contract.AtEnd {
 			absent = append(absent, kselftests(c, facts, selftests, func(p results.Program) { add(&ph.bound, p, kselftestTimeout) })...)
-			for _, u := range c.Selection.Programs {
-				name := filepath.Base(u.Path)
+			for i, u := range c.Selection.Programs {
 				add(&ph.bound, results.Program{
-					Name: "program/" + name,
-					Argv: append([]string{userDir + "/" + name}, u.Args...),
+					Name: programName(c.Selection.Programs, i),
+					Argv: append([]string{programPath(c.Selection.Programs, i)}, u.Args...),
 				}, kselftestTimeout)
 			}
 		}
@@ -167,8 +164,25 @@ func imageSpec(c matrix.Cell, built []kernels.Selftest) images.Spec {
 			Mode: 0o755,
 		})
 	}
-	for _, p := range c.Selection.Programs {
-		spec.Files = append(spec.Files, images.File{Path: userDir + "/" + filepath.Base(p.Path), Host: p.Path, Mode: 0o755})
+	for i, p := range c.Selection.Programs {
+		spec.Files = append(spec.Files, images.File{Path: programPath(c.Selection.Programs, i), Host: p.Path, Mode: 0o755})
 	}
 	return spec
+}
+
+// programName is what the i-th of the user's programs is called in reports; it
+// has a number when the file's name alone does not tell it apart.
+func programName(all []matrix.Program, i int) string {
+	name := "program/" + filepath.Base(all[i].Path)
+	for j, p := range all {
+		if j != i && filepath.Base(p.Path) == filepath.Base(all[i].Path) {
+			return fmt.Sprintf("%s#%d", name, i+1)
+		}
+	}
+	return name
+}
+
+// programPath is where the i-th of the user's programs is in the guest.
+func programPath(all []matrix.Program, i int) string {
+	return fmt.Sprintf("%s/%d/%s", userDir, i+1, filepath.Base(all[i].Path))
 }

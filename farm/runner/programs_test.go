@@ -33,10 +33,12 @@ func cellOf(selection matrix.Selection) (matrix.Cell, contract.Facts, contract.F
 	return c, c.Facts(kAll, models, false), c.Facts(kAll, models, true)
 }
 
+func own(d time.Duration) time.Duration { return d }
+
 func TestPrograms(t *testing.T) {
 	c, none, intel := cellOf(matrix.Selection{})
 	for _, facts := range []contract.Facts{none, intel} {
-		ph, absent := programs(c, facts, built, 0)
+		ph, absent := programs(c, facts, built, own)
 		where := make(map[string]string)
 		var ids []uint32
 		expected := make(map[string]string)
@@ -94,7 +96,7 @@ func TestPrograms(t *testing.T) {
 // The order is part of the meaning: before any bind, bound, at the end.
 func TestPhases(t *testing.T) {
 	c, none, _ := cellOf(matrix.Selection{Tests: []string{"TL-05", "TL-01", "CD-01"}, Programs: []matrix.Program{{Path: "/x/mine", Args: []string{"-v", "{igb}"}}}})
-	ph, _ := programs(c, none, built, time.Minute)
+	ph, _ := programs(c, none, built, func(time.Duration) time.Duration { return time.Minute })
 	var names []string
 	for _, p := range ph.all() {
 		names = append(names, p.Name)
@@ -112,7 +114,7 @@ func TestPhases(t *testing.T) {
 
 func TestNothingToTest(t *testing.T) {
 	c, none, _ := cellOf(matrix.Selection{Suites: []string{"iommu_present"}})
-	ph, absent := programs(c, none, built, 0)
+	ph, absent := programs(c, none, built, own)
 	plan := cellPlan{phases: ph}
 	plan.planned.Absent = absent
 	var usage *fault.Usage
@@ -124,7 +126,7 @@ func TestNothingToTest(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	c, none, _ = cellOf(matrix.Selection{Suites: []string{"cdev"}})
-	ph, _ = programs(c, none, nil, 0)
+	ph, _ = programs(c, none, nil, own)
 	if err := checkTests([]cellPlan{plan, {phases: ph}}); err != nil {
 		t.Errorf("one cell tests something: %v", err)
 	}

@@ -10,12 +10,14 @@ package runner
 
 import (
 	"context"
+	"debug/elf"
 	"errors"
 	"fmt"
 	"os"
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -119,10 +121,52 @@ func Run(ctx context.Context, plan matrix.Plan, opt Options) (*Outcome, error) {
 	if r.host.noKVM != "" {
 		r.Tell(Progress{Note: "running WITHOUT hardware virtualization (TCG, several times slower): " + r.host.noKVM})
 	}
+	// A kernel may take minutes: first see whether its results have a place.
+	if err := os.MkdirAll(r.Runs, 0o755); err != nil {
+		return nil, fmt.Errorf("%w: %w", results.ErrNotRecorded, err)
+	}
 	if err := r.build(ctx, cells); err != nil {
 		return nil, err
 	}
 	return r.carryOut(ctx, cells)
+}
+
+// systemMiB is what the guest needs beside hugepages: kernel, initramfs, agent
+// and test programs, the largest of which map 64 MiB.
+const systemMiB = 256
+
+// checkProgram refuses what could not run in the guest: it has no dynamic
+// linker and no shell.
+func checkProgram(u matrix.Program, devices []machine.Device) error {
+	bad := func(format string, args ...any) error {
+		return &fault.Usage{Key: "--program", Value: u.Path, Err: fmt.Errorf(format, args...)}
+	}
+	if info, err := os.Stat(u.Path); err != nil {
+		return bad("%w", err)
+	} else if !info.Mode().IsRegular() {
+		return bad("not a file")
+	}
+	f, err := elf.Open(u.Path)
+	if err != nil {
+		return bad("not an ELF program: %w", err)
+	}
+	defer f.Close()
+	if f.Machine != elf.EM_X86_64 || f.Type != elf.ET_EXEC && f.Type != elf.ET_DYN {
+		return bad("not a program for x86-64")
+	}
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP {
+			return bad("not linked statically, and the guest has no libraries")
+		}
+	}
+	for _, a := range u.Args {
+		for _, d := range machine.Devices() {
+			if strings.Contains(a, fmt.Sprintf(bdfOf, model(d))) && !slices.ContainsFunc(devices, func(have machine.Device) bool { return model(have) == model(d) }) {
+				return bad("its argument %s asks for a device that the machine does not have", a)
+			}
+		}
+	}
+	return nil
 }
 
 // check finds out what the names on the axes mean, before anything is spent.
@@ -158,8 +202,9 @@ func check(plan matrix.Plan) ([]*prepared, error) {
 		if p.behind, err = oneSide(p.machine); err != nil {
 			return nil, err
 		}
-		if c.Hugepages < 0 || c.Hugepages*2 > c.MemoryMiB {
-			return nil, &fault.Usage{Key: "--hugepages", Value: fmt.Sprint(c.Hugepages), Err: fmt.Errorf("must fit into %d MiB of memory", c.MemoryMiB)}
+		if most := (c.MemoryMiB - 1024*c.Hugepages1G - systemMiB) / 2; c.Hugepages < 0 || c.Hugepages > max(most, 0) {
+			return nil, &fault.Usage{Key: "--hugepages", Value: fmt.Sprint(c.Hugepages), Err: fmt.Errorf(
+				"at most %d fit into %d MiB of memory beside the system", max(most, 0), c.MemoryMiB)}
 		}
 		if p.request.Source, err = kernels.ParseSource(c.Source); err != nil {
 			return nil, err
@@ -168,8 +213,8 @@ func check(plan matrix.Plan) ([]*prepared, error) {
 			return nil, err
 		}
 		for _, u := range c.Selection.Programs {
-			if info, err := os.Stat(u.Path); err != nil || !info.Mode().IsRegular() {
-				return nil, &fault.Usage{Key: "--program", Value: u.Path, Err: errors.New("not a file")}
+			if err := checkProgram(u, p.machine.Devices); err != nil {
+				return nil, err
 			}
 		}
 		cells = append(cells, p)
@@ -200,6 +245,8 @@ func probe(ctx context.Context) (host, error) {
 	}
 	ok, why, err := machine.ProbeKVM(ctx, h.qemu)
 	switch {
+	case ctx.Err() != nil:
+		return h, context.Cause(ctx)
 	case err != nil:
 		h.accel, h.noKVM = machine.TCG, "could not tell whether KVM works: "+err.Error()
 	case !ok:
@@ -223,7 +270,7 @@ func (r *run) build(ctx context.Context, cells []*prepared) error {
 				r.Tell(Progress{Cell: c.Name, Build: &p})
 			})
 			if err != nil {
-				return fmt.Errorf("build kernel %s with %s: %w", c.Source, c.Config, err)
+				return err
 			}
 			builds[key] = b
 		}

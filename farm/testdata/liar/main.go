@@ -95,6 +95,15 @@ func main() {
 		fmt.Println("ok 1 first")
 		provoke("WARNING")
 		fmt.Println("ok 2 second")
+	case "stuck": // a child that the kernel never lets go
+		fmt.Println("1..1")
+		if _, err := os.StartProcess("/proc/self/exe", []string{"liar", "hung-task"}, &os.ProcAttr{}); err != nil {
+			must(err)
+		}
+		time.Sleep(time.Second) // the child has to get there
+		fmt.Println("ok 1 only")
+	case "hung-task":
+		provoke("HUNG_TASK")
 	case "panic":
 		fmt.Println("1..1")
 		provoke("PANIC")
