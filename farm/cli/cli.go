@@ -26,6 +26,7 @@ import (
 
 type grammar struct {
 	Run        runCmd        `cmd:"" help:"Build kernels, boot them with and without an IOMMU, run the suites, and print what was found."`
+	Kconfig    kconfigCmd    `cmd:"" help:"Hold a kernel's Kconfig files to what they promise of no-IOMMU, without building."`
 	Console    consoleCmd    `cmd:"" help:"Classify a saved console log: oopses, warnings, sanitizer reports, hangs."`
 	Doctor     doctorCmd     `cmd:"" help:"Say what this machine can and cannot do, and the command that mends it."`
 	Completion completionCmd `cmd:"" help:"Print a completion script for bash, zsh or fish."`
@@ -105,7 +106,7 @@ func tell(stderr io.Writer, err error) int {
 func verbOf(args []string) string {
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		switch args[0] {
-		case "run", "console", "doctor", "completion":
+		case "run", "kconfig", "console", "doctor", "completion":
 			return args[0] + " "
 		}
 	}
