@@ -182,7 +182,11 @@ func (m Machine) Args(w Wiring) []string {
 		args = append(args, one.args()...)
 	}
 	args = append(args,
-		"-device", fmt.Sprintf("virtio-serial-pci,id=serial,bus=pcie.0,addr=%#x", serialSlot),
+		// With event indexes the guest kicks a queue only when QEMU has asked
+		// for it, and QEMU's virtio-serial looks for more work without a
+		// barrier after asking: output was seen to stay in the queue for ever.
+		// Without them every write is a kick, and it is handled at once.
+		"-device", fmt.Sprintf("virtio-serial-pci,id=serial,bus=pcie.0,addr=%#x,event_idx=off,ioeventfd=off", serialSlot),
 		"-chardev", fmt.Sprintf("socket,id=control,fd=%d", w.Control),
 		"-device", "virtserialport,bus=serial.0,nr=1,chardev=control,name="+m.ControlPort,
 		"-chardev", fmt.Sprintf("socket,id=output,fd=%d", w.Output),

@@ -165,7 +165,7 @@ func (s story) cause(cons *consoleLog) cause {
 	// The programs are done; the guest was told to power off.
 	case cons.agentDied != nil:
 		return cause{Infra, "agent died: " + cons.agentDied.Title}
-	case s.ended.Signal != 0 || s.ended.Code != 0:
+	case !s.ended.Killed && (s.ended.Signal != 0 || s.ended.Code != 0):
 		return cause{Infra, fmt.Sprintf("QEMU ended badly (%s: %s)", s.ended.QEMU, lastLine(s.ended.Stderr))}
 	case fatal == nil && s.ended.Shutdown != "" && s.ended.Shutdown != "guest-shutdown":
 		return cause{Crash, "guest did not power off but ended by " + s.ended.Shutdown}
