@@ -10,7 +10,9 @@ run: setup build
 	bin/farm run $(ARGS)
 
 ## test: everything that is checked, with real guests
-test: setup lint
+test: setup lint build
+	@# Fetches the source, over which some tests run that would be skipped without it.
+	bin/farm kconfig
 	go test -race -count=1 -timeout 60m ./...
 
 ## lint: formatting, vet, staticcheck, and who may import whom
