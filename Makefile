@@ -23,7 +23,7 @@ lint:
 	go test -count=1 ./internal/rooms
 
 build:
-	go build -buildvcs=auto -o bin/farm ./farm
+	go build -o bin/farm ./farm
 
 ## setup: install what is missing, and say what
 setup:
