@@ -121,7 +121,7 @@ func TestNothingToTest(t *testing.T) {
 	if err := checkTests([]cellPlan{plan}); !errors.As(err, &usage) || !strings.Contains(err.Error(), "requires iommu") {
 		t.Errorf("got %v", err)
 	}
-	c, none, _ = cellOf(matrix.Selection{Suites: []string{"vfio/nosuch"}})
+	c, _, _ = cellOf(matrix.Selection{Suites: []string{"vfio/nosuch"}})
 	if err := checkKselftests(c, built); !errors.As(err, &usage) || !strings.Contains(err.Error(), "vfio/vfio_pci_device_test") {
 		t.Errorf("got %v", err)
 	}
