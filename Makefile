@@ -13,7 +13,7 @@ run: setup build
 test: setup lint build
 	@# Fetches the source, over which some tests run that would be skipped without it.
 	bin/farm kconfig
-	go test -race -count=1 -timeout 60m ./...
+	go test -race -count=1 -parallel 4 -timeout 40m ./...
 
 ## lint: formatting, vet, staticcheck, and who may import whom
 lint:

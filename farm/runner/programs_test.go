@@ -176,7 +176,7 @@ func TestScript(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := readFile(t, path)
-	for _, bad := range []string{"fd=", "fdset"} {
+	for _, bad := range []string{",fd=", " fd=", "fdset"} {
 		if strings.Contains(text, bad) {
 			t.Errorf("the script has %q, which only the farm's own QEMU has:\n%s", bad, text)
 		}
