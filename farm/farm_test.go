@@ -328,7 +328,7 @@ func TestOtherFacts(t *testing.T) {
 	} {
 		t.Run(c.param, func(t *testing.T) {
 			t.Parallel()
-			o := farm(t, "--topology", "none", "--suite", "get_pa", "--append", c.param)
+			o := farm(t, "--topology", "none", "--suite", "get_pa", "--cpus", "2", "--append", c.param)
 			if o.code != 3 || !strings.Contains(o.said(), c.say) {
 				t.Errorf("exit code %d, want 3 and %q:\n%s\n%s", o.code, c.say, o.stderr, o.said())
 			}

@@ -31,7 +31,7 @@ type runCmd struct {
 
 	Timeout     time.Duration `help:"Time limit of each test program before it is scaled for slow machines and debug kernels. Default: its own." placeholder:"5m"`
 	Jobs        int           `short:"j" help:"Cells at once." default:"${cpus}"`
-	CPUs        int           `name:"cpus" help:"Processors of a guest." default:"2"`
+	CPUs        int           `name:"cpus" help:"Processors of a guest. Without hardware virtualization one is best: on a busy host QEMU's emulated second one now and then does not wake up." default:"1"`
 	Memory      int           `help:"Memory of a guest, in MiB." default:"512"`
 	Hugepages   int           `help:"Hugepages of 2 MiB to reserve in a guest." default:"64"`
 	Hugepages1G int           `name:"hugepages-1g" help:"Hugepages of 1 GiB to reserve in a guest; they come out of --memory." default:"0"`
