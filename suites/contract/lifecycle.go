@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package contract
+
+// lifecycle is suite lifecycle: devices that go, and what they leave.
+var lifecycle = []Statement{
+	{
+		ID: "LC-01", Suite: "lifecycle",
+		Promise:  "Unbinding a device whose cdev is open waits until it is closed, and the kernel says so; the node is gone at once (ENOENT), the open file keeps working.",
+		Source:   []string{"drivers/vfio/vfio_main.c:421-471", "drivers/vfio/pci/vfio_pci_core.c:1896-1916"},
+		Requires: also(onNoiommu, Cdev),
+		Evidence: []string{"VFIO_DEVICE_GET_INFO", "open:ENOENT", "pci.unbind", "pci.bind", "kmsg.reads"},
+	},
+	{
+		ID: "LC-02", Suite: "lifecycle",
+		Promise:  "With a REQ eventfd armed, an unbind signals it at once and the kernel logs that it relays the request instead of that it is blocked.",
+		Source:   []string{"drivers/vfio/vfio_main.c:421-471", "drivers/vfio/pci/vfio_pci_core.c:1896-1916"},
+		Requires: also(onNoiommu, Cdev),
+		Evidence: []string{"VFIO_DEVICE_SET_IRQS", "irq.events", "pci.unbind", "kmsg.reads"},
+	},
+	{
+		ID: "LC-05", Suite: "lifecycle",
+		Promise:  "Unbinding and binding 200 times, with and without use in between, gives the same names each time and leaves no page table, no pin and no warning.",
+		Source:   []string{"drivers/vfio/group.c:588-741", "drivers/vfio/vfio_main.c:324-400"},
+		Requires: also(onNoiommu, Group, Cdev, Edu),
+		Evidence: []string{"pci.bind", "pci.unbind", "VFIO_DEVICE_ATTACH_IOMMUFD_PT", "IOMMU_IOAS_MAP", "sysfs.reads"},
+	},
+	{
+		ID: "LC-08", Suite: "lifecycle",
+		Promise:  "Closing a device and its iommufd with memory mapped frees it all, 50 times over: hugepages, pins and the pages of the table.",
+		Source:   []string{"drivers/iommu/iommufd/hwpt_noiommu.c:76-83", "drivers/iommu/iommufd/io_pagetable.c:1063"},
+		Requires: also(onNoiommu, Hugepages, Edu),
+		Evidence: []string{"IOMMU_OPTION", "IOMMU_IOAS_MAP", "VFIO_DEVICE_ATTACH_IOMMUFD_PT", "sysfs.reads", "proc.reads"},
+	},
+	{
+		ID: "LC-10", Suite: "lifecycle",
+		Promise:  "An unmap gives the leaves of the page table back at once: with HUGE_PAGES=0, 4 MiB take two of them and the unmap returns two.",
+		Source:   []string{"drivers/iommu/iommufd/hwpt_noiommu.c:85-89"},
+		Requires: also(onNoiommu, Edu),
+		Evidence: []string{"IOMMU_OPTION", "IOMMU_IOAS_MAP", "IOMMU_IOAS_UNMAP", "proc.reads"},
+	},
+}
