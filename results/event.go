@@ -64,6 +64,8 @@ type Machine struct {
 	MemoryMiB int      `json:"memory_mib"`
 	Accel     string   `json:"accel"`
 	QEMU      string   `json:"qemu"` // version
+	// Parameters are those that the kernel got after the machine's own.
+	Parameters []string `json:"parameters,omitempty"`
 }
 
 // Program is one test program of a cell and what it must print.

@@ -37,6 +37,10 @@ type Machine struct {
 	Append []string // more kernel arguments; they come last and so they win
 
 	ControlPort, OutputPort string // names of the two virtio-serial ports
+
+	// More are further arguments of QEMU, as they are: a debugger's stub, a
+	// terminal. They come last.
+	More []string
 }
 
 // Limits of a machine.
@@ -204,7 +208,8 @@ func (m Machine) Args(w Wiring) []string {
 	if m.Initrd != "" {
 		args = append(args, "-initrd", m.Initrd)
 	}
-	return append(args, "-append", strings.Join(m.KernelArgs(), " "))
+	args = append(args, "-append", strings.Join(m.KernelArgs(), " "))
+	return append(args, m.More...)
 }
 
 // checkFiles returns a *fault.Usage for a file that is not there.

@@ -116,6 +116,8 @@ func (r *run) plan(c *prepared) cellPlan {
 				MemoryMiB: c.MemoryMiB,
 				Accel:     string(r.host.accel),
 				QEMU:      r.host.version,
+
+				Parameters: kernelParameters(c, facts),
 			},
 			Image:    c.image.SHA256,
 			Facts:    facts,
@@ -159,7 +161,7 @@ func (r *run) live(ctx context.Context, rec *results.CellWriter, dir string, c *
 	m.QEMU = r.host.qemu
 	m.Kernel = c.build.Vmlinux
 	m.Initrd = c.image.Path
-	m.Append = kernelParameters(c, plan.planned.Facts)
+	m.Append = plan.planned.Machine.Parameters
 	if err := results.WriteFile(filepath.Join(dir, "config"), []byte(c.config)); err != nil {
 		return fmt.Errorf("%w: %w", results.ErrNotRecorded, err)
 	}
@@ -235,7 +237,7 @@ func keep(dir, name, from string) (string, error) {
 // scale is how much longer than on an idle machine with hardware
 // virtualization things may take here.
 func (r *run) scale(c *prepared) float64 {
-	s := 1.0
+	s := max(1, r.patience)
 	if r.host.accel == machine.TCG {
 		s *= 2
 	}

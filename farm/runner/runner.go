@@ -77,8 +77,9 @@ func (o *Outcome) Verdict() verdict.Verdict {
 
 type run struct {
 	Options
-	host host
-	mu   sync.Mutex
+	host     host
+	patience float64 // a factor; below 1 it is 1
+	mu       sync.Mutex
 }
 
 // host is what this machine offers to guests.
