@@ -59,7 +59,7 @@ func TestNumbers(t *testing.T) {
 	h := readHeaders(t)
 	fset := token.NewFileSet()
 	var files []*ast.File
-	for _, name := range []string{"iommufd.go", "vfio.go"} {
+	for _, name := range []string{"iommufd.go", "vfio.go", "devid.go", "feature.go"} {
 		f, err := parser.ParseFile(fset, name, nil, 0)
 		if err != nil {
 			t.Fatal(err)
@@ -144,6 +144,9 @@ func TestLayout(t *testing.T) {
 		"vfio_device_detach_iommufd_pt": DeviceDetachIOMMUFDPT{},
 		"vfio_iommu_type1_info":         IOMMUType1Info{},
 		"vfio_iommu_type1_dma_map":      IOMMUType1DMAMap{},
+		"vfio_device_feature":           DeviceFeature{},
+		"vfio_device_feature_dma_buf":   DeviceFeatureDMABuf{},
+		"vfio_region_dma_range":         RegionDMARange{},
 	}
 	for name, want := range h.structs {
 		value, ok := ours[name]

@@ -100,6 +100,21 @@ int main(void)
 	NUMBER(VFIO_PCI_REQ_IRQ_INDEX);
 	NUMBER(VFIO_PCI_HOT_RESET_FLAG_DEV_ID);
 	NUMBER(VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED);
+	NUMBER(VFIO_DEVICE_FEATURE_GET);
+	NUMBER(VFIO_DEVICE_FEATURE_SET);
+	NUMBER(VFIO_DEVICE_FEATURE_PROBE);
+	NUMBER(VFIO_DEVICE_FEATURE_DMA_BUF);
+	NUMBER(VFIO_PCI_DEVID_OWNED);
+	printf("number VFIO_PCI_DEVID_NOT_OWNED %u\n", (__u32)VFIO_PCI_DEVID_NOT_OWNED);
+	NUMBER(VFIO_DEVICE_BIND_FLAG_TOKEN);
+	NUMBER(VFIO_DEVICE_DETACH_PASID);
+	NUMBER(VFIO_REGION_INFO_FLAG_READ);
+	NUMBER(VFIO_REGION_INFO_FLAG_WRITE);
+	NUMBER(VFIO_REGION_INFO_FLAG_MMAP);
+	NUMBER(VFIO_REGION_INFO_FLAG_CAPS);
+	NUMBER(VFIO_PCI_BAR5_REGION_INDEX);
+	NUMBER(VFIO_PCI_ROM_REGION_INDEX);
+	NUMBER(VFIO_PCI_VGA_REGION_INDEX);
 
 	STRUCT(iommu_destroy);
 	FIELD(iommu_destroy, size);
@@ -294,5 +309,16 @@ int main(void)
 	FIELD(vfio_pci_hot_reset, argsz);
 	FIELD(vfio_pci_hot_reset, flags);
 	FIELD(vfio_pci_hot_reset, count);
+	STRUCT(vfio_device_feature);
+	FIELD(vfio_device_feature, argsz);
+	FIELD(vfio_device_feature, flags);
+	STRUCT(vfio_device_feature_dma_buf);
+	FIELD(vfio_device_feature_dma_buf, region_index);
+	FIELD(vfio_device_feature_dma_buf, open_flags);
+	FIELD(vfio_device_feature_dma_buf, flags);
+	FIELD(vfio_device_feature_dma_buf, nr_ranges);
+	STRUCT(vfio_region_dma_range);
+	FIELD(vfio_region_dma_range, offset);
+	FIELD(vfio_region_dma_range, length);
 	return 0;
 }
