@@ -144,6 +144,8 @@ func TestLayout(t *testing.T) {
 		"vfio_device_detach_iommufd_pt": DeviceDetachIOMMUFDPT{},
 		"vfio_iommu_type1_info":         IOMMUType1Info{},
 		"vfio_iommu_type1_dma_map":      IOMMUType1DMAMap{},
+		"kvm_create_device":             KVMCreateDevice{},
+		"kvm_device_attr":               KVMDeviceAttr{},
 		"vfio_device_feature":           DeviceFeature{},
 		"vfio_device_feature_dma_buf":   DeviceFeatureDMABuf{},
 		"vfio_region_dma_range":         RegionDMARange{},

@@ -6,6 +6,7 @@ package uapi
 // bytes (argsz), which the caller sets.
 
 var (
+	VFIO_GET_API_VERSION               = Ioctl{"VFIO_GET_API_VERSION", 0x3b64}
 	VFIO_CHECK_EXTENSION               = Ioctl{"VFIO_CHECK_EXTENSION", 0x3b65}
 	VFIO_SET_IOMMU                     = Ioctl{"VFIO_SET_IOMMU", 0x3b66}
 	VFIO_GROUP_GET_STATUS              = Ioctl{"VFIO_GROUP_GET_STATUS", 0x3b67}
@@ -28,6 +29,8 @@ var (
 )
 
 const (
+	VFIO_API_VERSION = 0
+
 	VFIO_TYPE1_IOMMU   = 1
 	VFIO_TYPE1v2_IOMMU = 3
 	VFIO_DMA_CC_IOMMU  = 4

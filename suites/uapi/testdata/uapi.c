@@ -6,6 +6,7 @@
 //
 // with usr/include from "make headers" of Linux 7.3.4.
 #include <linux/iommufd.h>
+#include <linux/kvm.h>
 #include <linux/vfio.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -320,5 +321,26 @@ int main(void)
 	STRUCT(vfio_region_dma_range);
 	FIELD(vfio_region_dma_range, offset);
 	FIELD(vfio_region_dma_range, length);
+
+	NUMBER(VFIO_GET_API_VERSION);
+	NUMBER(VFIO_API_VERSION);
+	NUMBER(IOMMU_HW_INFO_TYPE_INTEL_VTD);
+
+	NUMBER(KVM_CREATE_VM);
+	NUMBER(KVM_CREATE_DEVICE);
+	NUMBER(KVM_SET_DEVICE_ATTR);
+	NUMBER(KVM_DEV_TYPE_VFIO);
+	NUMBER(KVM_DEV_VFIO_FILE);
+	NUMBER(KVM_DEV_VFIO_FILE_ADD);
+	NUMBER(KVM_DEV_VFIO_FILE_DEL);
+	STRUCT(kvm_create_device);
+	FIELD(kvm_create_device, type);
+	FIELD(kvm_create_device, fd);
+	FIELD(kvm_create_device, flags);
+	STRUCT(kvm_device_attr);
+	FIELD(kvm_device_attr, flags);
+	FIELD(kvm_device_attr, group);
+	FIELD(kvm_device_attr, attr);
+	FIELD(kvm_device_attr, addr);
 	return 0;
 }
