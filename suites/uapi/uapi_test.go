@@ -59,7 +59,7 @@ func TestNumbers(t *testing.T) {
 	h := readHeaders(t)
 	fset := token.NewFileSet()
 	var files []*ast.File
-	for _, name := range []string{"iommufd.go", "vfio.go", "devid.go", "feature.go"} {
+	for _, name := range []string{"iommufd.go", "vfio.go", "devid.go", "feature.go", "kvm.go"} {
 		f, err := parser.ParseFile(fset, name, nil, 0)
 		if err != nil {
 			t.Fatal(err)
