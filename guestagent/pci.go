@@ -60,12 +60,19 @@ func (g guest) pci(bdf string) (wire.PCI, error) {
 	if err != nil {
 		return wire.PCI{}, fmt.Errorf("read device of %s: %w", bdf, err)
 	}
+	// The link is made when an IOMMU driver takes the device. A group proves
+	// nothing: VFIO makes one for a device without an IOMMU too.
+	_, err = os.Lstat(filepath.Join(dir, "iommu"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return wire.PCI{}, fmt.Errorf("find the IOMMU of %s: %w", bdf, err)
+	}
 	return wire.PCI{
 		BDF:    bdf,
 		Vendor: uint16(vendor),
 		Device: uint16(device),
 		Driver: linkName(filepath.Join(dir, "driver")),
 		Group:  linkName(filepath.Join(dir, "iommu_group")),
+		IOMMU:  err == nil,
 	}, nil
 }
 

@@ -56,16 +56,22 @@ type Kernel struct {
 
 // Machine says what a cell runs on.
 type Machine struct {
-	Topology  string   `json:"topology"`
-	IOMMU     bool     `json:"iommu"`   // the kernel drives one, whatever is behind it
-	Devices   []string `json:"devices"` // models
-	PCI       []string `json:"pci"`     // "vendor:device" of each function, in hex
-	CPUs      int      `json:"cpus"`
-	MemoryMiB int      `json:"memory_mib"`
-	Accel     string   `json:"accel"`
-	QEMU      string   `json:"qemu"` // version
+	Topology  string     `json:"topology"`
+	IOMMU     bool       `json:"iommu"`   // the kernel drives one, whatever is behind it
+	Devices   []string   `json:"devices"` // models
+	PCI       []Function `json:"pci"`     // the functions under test
+	CPUs      int        `json:"cpus"`
+	MemoryMiB int        `json:"memory_mib"`
+	Accel     string     `json:"accel"`
+	QEMU      string     `json:"qemu"` // version
 	// Parameters are those that the kernel got after the machine's own.
 	Parameters []string `json:"parameters,omitempty"`
+}
+
+// Function is one PCI function under test.
+type Function struct {
+	ID     string `json:"id"`     // "vendor:device", in hex
+	Behind bool   `json:"behind"` // an IOMMU that the kernel drives translates for it
 }
 
 // Program is one test program of a cell and what it must print.

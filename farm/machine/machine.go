@@ -145,6 +145,11 @@ func (m Machine) KernelArgs() []string {
 	return append(args, m.Append...)
 }
 
+// MemoryAbove4G says whether the guest has memory above 4 GiB. A q35 machine
+// keeps up to 2.75 GiB below, and of more than that 2 GiB (hw/i386/pc_q35.c in
+// QEMU's source).
+func (m Machine) MemoryAbove4G() bool { return m.MemoryMiB >= 2816 }
+
 // Wiring is what the arguments need to know of the start itself.
 type Wiring struct {
 	QMP, Control, Output int // descriptors of connected sockets in QEMU

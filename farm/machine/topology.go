@@ -55,6 +55,18 @@ func (t Topology) InterruptRemapping() bool {
 	return t == Intel || t == IntelPT || t == Bypass
 }
 
+// Hardware says which IOMMU the machine has, whether or not the kernel is told
+// to drive it: "intel", "amd" or "virtio", or "" for none.
+func (t Topology) Hardware() string {
+	switch t {
+	case Intel, IntelPT, IntelOff, IntelNoIntremap, Bypass:
+		return "intel"
+	case AMD, Virtio:
+		return string(t)
+	}
+	return ""
+}
+
 // parts come before those of every device: QEMU resolves a device's DMA address
 // space when it is created.
 func (t Topology) parts() []part {

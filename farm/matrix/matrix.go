@@ -200,18 +200,27 @@ func (s Selection) everything() bool {
 	return len(s.Suites) == 0 && len(s.Tests) == 0 && len(s.Programs) == 0
 }
 
-// Facts is what the contract is to be judged by in this cell, given the built
-// configuration, the models of the functions under test, and whether they are
-// behind an IOMMU.
-func (c Cell) Facts(config contract.Config, models []string, iommu bool) contract.Facts {
+// Hardware is what a machine is, in the words of the contract.
+type Hardware struct {
+	IOMMU         contract.IOMMUFacts
+	Devices       []contract.Device // in BDF order
+	MemoryAbove4G bool
+}
+
+// Facts is what the contract is to be judged by in this cell, given the kernel
+// (uname -r, and the facts of its configuration) and the machine.
+func (c Cell) Facts(release string, config contract.Config, hw Hardware) contract.Facts {
 	return contract.Facts{
-		Config:      config,
-		UnsafeMode:  config.Noiommu,
-		IOMMU:       iommu,
-		SRIOV:       slices.Contains(models, "igb"),
-		Hugepages:   c.Hugepages,
-		Hugepages1G: c.Hugepages1G,
-		Devices:     models,
+		Config:        config,
+		GetPA:         contract.HasGetPA(release),
+		UnsafeMode:    config.Noiommu,
+		SRIOV:         slices.ContainsFunc(hw.Devices, func(d contract.Device) bool { return d.Model == "igb" }),
+		IOMMU:         hw.IOMMU,
+		Hugepages:     c.Hugepages,
+		Hugepages1G:   c.Hugepages1G,
+		MemoryAbove4G: hw.MemoryAbove4G,
+		Privileges:    contract.Root,
+		Devices:       hw.Devices,
 	}
 }
 

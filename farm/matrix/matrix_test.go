@@ -143,12 +143,18 @@ func TestSelection(t *testing.T) {
 
 func TestFacts(t *testing.T) {
 	c := Cell{Guest: Guest{Hugepages: 8, Hugepages1G: 1}}
-	f := c.Facts(contract.Config{Noiommu: true}, []string{"edu", "igb"}, true)
-	if !f.UnsafeMode || !f.IOMMU || !f.SRIOV || f.Hugepages != 8 || f.Hugepages1G != 1 || len(f.Devices) != 2 {
+	hw := Hardware{
+		IOMMU:         contract.IOMMUFacts{Kind: contract.Intel, IntRemap: true},
+		Devices:       []contract.Device{{Model: "edu"}, {Model: "igb", Behind: true}},
+		MemoryAbove4G: true,
+	}
+	f := c.Facts("7.3.4", contract.Config{Noiommu: true}, hw)
+	if !f.UnsafeMode || !f.SRIOV || !f.GetPA || f.Hugepages != 8 || f.Hugepages1G != 1 || len(f.Devices) != 2 ||
+		f.IOMMU != hw.IOMMU || !f.MemoryAbove4G {
 		t.Errorf("%+v", f)
 	}
-	f = c.Facts(contract.Config{}, []string{"edu"}, false)
-	if f.UnsafeMode || f.IOMMU || f.SRIOV {
+	f = c.Facts("7.2.1", contract.Config{}, Hardware{Devices: []contract.Device{{Model: "edu"}}})
+	if f.UnsafeMode || f.SRIOV || f.GetPA || f.IOMMU.Kind != "" || f.MemoryAbove4G {
 		t.Errorf("%+v", f)
 	}
 }

@@ -79,14 +79,8 @@ func cellNames(plans []cellPlan) string {
 }
 
 func (r *run) plan(c *prepared) cellPlan {
-	var models, pci []string
-	for _, d := range c.machine.Devices {
-		for range d.Functions() {
-			models = append(models, model(d))
-			pci = append(pci, pciID(d))
-		}
-	}
-	facts := c.Facts(contract.ParseConfig(c.config), models, c.behind)
+	config := contract.ParseConfig(c.config)
+	facts := c.Facts(c.build.Release, config, hardware(c.machine, config))
 	ph, absent := programs(c.Cell, facts, c.build.Selftests, func(own time.Duration) time.Duration {
 		if r.Timeout > 0 {
 			own = r.Timeout
@@ -111,7 +105,7 @@ func (r *run) plan(c *prepared) cellPlan {
 				Topology:  c.Topology,
 				IOMMU:     c.machine.Topology.IOMMU(),
 				Devices:   c.Devices,
-				PCI:       pci,
+				PCI:       underTest(c.machine),
 				CPUs:      c.CPUs,
 				MemoryMiB: c.MemoryMiB,
 				Accel:     string(r.host.accel),
@@ -309,7 +303,9 @@ func addresses(devices []machine.Device, pci []wire.PCI) (byModel map[string][]s
 	for _, f := range pci {
 		for _, d := range devices {
 			if pciID(d) == fmt.Sprintf("%04x:%04x", f.Vendor, f.Device) {
-				byModel[model(d)] = append(byModel[model(d)], f.BDF)
+				for _, name := range []string{model(d), sided(model(d), f.IOMMU)} {
+					byModel[name] = append(byModel[name], f.BDF)
+				}
 				all = append(all, f.BDF)
 				break
 			}
@@ -317,6 +313,14 @@ func addresses(devices []machine.Device, pci []wire.PCI) (byModel map[string][]s
 	}
 	slices.Sort(all)
 	return byModel, slices.Compact(all)
+}
+
+// sided is the name of a model on one side of the IOMMU: "igb@iommu".
+func sided(model string, behind bool) string {
+	if behind {
+		return model + "@iommu"
+	}
+	return model + "@no-iommu"
 }
 
 // model is what the tests call a device: they know it by its PCI ids, wherever

@@ -80,7 +80,7 @@ func programs(c matrix.Cell, facts contract.Facts, selftests []kernels.Selftest,
 					continue
 				}
 				e := results.Expected{Name: s.Name(), Evidence: s.Evidence}
-				if unmet := facts.Unmet(s.Requires); len(unmet) > 0 {
+				if unmet := s.Unmet(facts); len(unmet) > 0 {
 					e = results.Expected{Name: s.Name(), Skip: contract.SkipReason(unmet)}
 				}
 				p.Tests = append(p.Tests, e)
@@ -130,13 +130,22 @@ func kselftests(c matrix.Cell, facts contract.Facts, built []kernels.Selftest, a
 	return absent
 }
 
-// preferred is the model that the kernel's selftests are run on: igb can reset
-// itself and has MSI-X, which the tests would have to skip on edu.
-func preferred(models []string) string {
-	if slices.Contains(models, "igb") {
-		return "igb"
+// preferred is the device that the kernel's selftests are run on: one behind
+// an IOMMU where there is one, and igb rather than another, because it can
+// reset itself and has MSI-X, without which tests would be skipped.
+func preferred(devices []contract.Device) string {
+	worth := func(d contract.Device) int {
+		n := 0
+		if d.Behind {
+			n += 2
+		}
+		if d.Model == "igb" {
+			n++
+		}
+		return n
 	}
-	return models[0]
+	best := slices.MaxFunc(devices, func(a, b contract.Device) int { return worth(a) - worth(b) })
+	return sided(best.Model, best.Behind)
 }
 
 // checkKselftests refuses a selftest asked for by a name that the tree does not

@@ -18,7 +18,7 @@ import (
 )
 
 var (
-	kAll  = contract.Config{Group: true, Container: true, Cdev: true, IOMMUFD: true, Noiommu: true, NoiommuCdev: true}
+	kAll  = contract.Config{Group: true, Container: true, Cdev: true, IOMMUFD: true, Noiommu: true, NoiommuCdev: true, HotplugPCIPCIe: true}
 	built = []kernels.Selftest{
 		{Suite: "vfio", Name: "vfio_pci_device_test"},
 		{Suite: "vfio", Name: "vfio_dma_mapping_test"},
@@ -29,8 +29,10 @@ var (
 
 func cellOf(selection matrix.Selection) (matrix.Cell, contract.Facts, contract.Facts) {
 	c := matrix.Cell{Guest: matrix.Guest{Hugepages: 64}, Selection: selection}
-	models := []string{"edu", "igb"}
-	return c, c.Facts(kAll, models, false), c.Facts(kAll, models, true)
+	none := machine.Machine{Topology: machine.None, Devices: []machine.Device{machine.Edu, machine.IGB}, MemoryMiB: 512}
+	intel := none
+	intel.Topology = machine.Intel
+	return c, c.Facts("7.3.4", kAll, hardware(none, kAll)), c.Facts("7.3.4", kAll, hardware(intel, kAll))
 }
 
 func own(d time.Duration) time.Duration { return d }
@@ -70,24 +72,24 @@ func TestPrograms(t *testing.T) {
 		}
 
 		want := map[string]string{
-			"vfio/vfio_pci_device_test":      "/kselftest/vfio/vfio_pci_device_test {igb}",
+			"vfio/vfio_pci_device_test":      "/kselftest/vfio/vfio_pci_device_test {igb@iommu}",
 			"vfio/vfio_pci_driver_test":      "absent: off by default",
-			"vfio/vfio_iommufd_noiommu_test": "/kselftest/vfio/vfio_iommufd_noiommu_test {igb}",
+			"vfio/vfio_iommufd_noiommu_test": "/kselftest/vfio/vfio_iommufd_noiommu_test {igb@",
 		}
 		skips := map[string]string{"get_pa.PA-02": "requires no-iommu", "iommu_present.IP-01": ""}
-		if !facts.IOMMU {
+		if facts.IOMMU.Kind == "" {
 			want["vfio/vfio_pci_device_test"] = "absent: requires iommu"
 			want["vfio/vfio_pci_driver_test"] = "absent: requires iommu"
 			skips = map[string]string{"get_pa.PA-02": "", "iommu_present.IP-01": "requires iommu"}
 		}
 		for name, text := range want {
 			if !strings.HasPrefix(where[name], text) {
-				t.Errorf("iommu %v: %s is %q, want %q", facts.IOMMU, name, where[name], text)
+				t.Errorf("iommu %q: %s is %q, want %q", facts.IOMMU.Kind, name, where[name], text)
 			}
 		}
 		for name, skip := range skips {
 			if got, ok := expected[name]; !ok || got != skip {
-				t.Errorf("iommu %v: %s must skip for %q, want %q", facts.IOMMU, name, got, skip)
+				t.Errorf("iommu %q: %s must skip for %q, want %q", facts.IOMMU.Kind, name, got, skip)
 			}
 		}
 	}
@@ -132,38 +134,18 @@ func TestNothingToTest(t *testing.T) {
 	}
 }
 
-func TestOneSide(t *testing.T) {
-	for _, c := range []struct {
-		topology machine.Topology
-		devices  []machine.Device
-		behind   bool
-		ok       bool
-	}{
-		{machine.None, []machine.Device{machine.Edu, machine.IGB}, false, true},
-		{machine.Intel, []machine.Device{machine.Edu, machine.IGB}, true, true},
-		{machine.IntelOff, []machine.Device{machine.Edu}, false, true},
-		{machine.Bypass, []machine.Device{machine.Edu}, true, true},
-		{machine.Bypass, []machine.Device{machine.EduPort, machine.IGB}, false, true},
-		{machine.Bypass, []machine.Device{machine.Edu, machine.IGB}, false, false},
-	} {
-		behind, err := oneSide(machine.Machine{Topology: c.topology, Devices: c.devices})
-		if behind != c.behind || (err == nil) != c.ok {
-			t.Errorf("%s %v: behind %v, %v", c.topology, c.devices, behind, err)
-		}
-	}
-}
-
 func TestAddresses(t *testing.T) {
 	byModel, all := addresses([]machine.Device{machine.Edu, machine.EduPort, machine.IGB}, []wire.PCI{
 		{BDF: "0000:02:00.0", Vendor: 0x8086, Device: 0x10c9},
-		{BDF: "0000:00:02.0", Vendor: 0x1234, Device: 0x11e8},
+		{BDF: "0000:00:02.0", Vendor: 0x1234, Device: 0x11e8, IOMMU: true},
 		{BDF: "0000:01:00.0", Vendor: 0x1234, Device: 0x11e8},
 		{BDF: "0000:00:00.0", Vendor: 0x8086, Device: 0x29c0},
 	})
 	if got := strings.Join(all, " "); got != "0000:00:02.0 0000:01:00.0 0000:02:00.0" {
 		t.Errorf("all: %s", got)
 	}
-	if len(byModel["edu"]) != 2 || len(byModel["igb"]) != 1 {
+	if len(byModel["edu"]) != 2 || len(byModel["igb"]) != 1 ||
+		strings.Join(byModel["edu@iommu"], " ") != "0000:00:02.0" || strings.Join(byModel["edu@no-iommu"], " ") != "0000:01:00.0" {
 		t.Errorf("by model: %v", byModel)
 	}
 }

@@ -94,7 +94,6 @@ type host struct {
 type prepared struct {
 	matrix.Cell
 	machine machine.Machine // without accelerator, kernel and initramfs
-	behind  bool            // the devices are behind the IOMMU
 	request kernels.Request
 	build   *kernels.Build
 	image   images.Image
@@ -200,9 +199,6 @@ func check(plan matrix.Plan) ([]*prepared, error) {
 		if err := p.machine.Validate(); err != nil {
 			return nil, err
 		}
-		if p.behind, err = oneSide(p.machine); err != nil {
-			return nil, err
-		}
 		if most := (c.MemoryMiB - 1024*c.Hugepages1G - systemMiB) / 2; c.Hugepages < 0 || c.Hugepages > max(most, 0) {
 			return nil, &fault.Usage{Key: "--hugepages", Value: fmt.Sprint(c.Hugepages), Err: fmt.Errorf(
 				"at most %d fit into %d MiB of memory beside the system", max(most, 0), c.MemoryMiB)}
@@ -221,20 +217,6 @@ func check(plan matrix.Plan) ([]*prepared, error) {
 		cells = append(cells, p)
 	}
 	return cells, nil
-}
-
-// oneSide says whether all devices of a machine are behind its IOMMU. The
-// contract promises one thing or the other of a cell, so a machine with some on
-// either side is refused.
-func oneSide(m machine.Machine) (behind bool, err error) {
-	behind = m.Topology.Behind(m.Devices[0])
-	for _, d := range m.Devices {
-		if m.Topology.Behind(d) != behind {
-			return false, &fault.Usage{Key: "--device", Value: string(d), Err: fmt.Errorf(
-				"on topology %s it is not on the same side of the IOMMU as %s; a cell tests one side", m.Topology, m.Devices[0])}
-		}
-	}
-	return behind, nil
 }
 
 // probe finds QEMU and the accelerator that works.

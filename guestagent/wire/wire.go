@@ -33,6 +33,11 @@ const (
 	// through /dev/kmsg, so that the console can be cut into the time windows
 	// of programs and tests.
 	Marker = "noiommu-farm:"
+
+	// HostEnv is the environment variable that tells a program the descriptor
+	// of a socket on which the host answers requests. Without a host it is
+	// not set.
+	HostEnv = "NOIOMMU_FARM_HOST"
 )
 
 // ToGuest is one message from the host. Exactly one field is set.
@@ -102,6 +107,7 @@ type PCI struct {
 	Device uint16 `json:"device"` // PCI device id
 	Driver string `json:"driver"` // bound driver, or ""
 	Group  string `json:"group"`  // number of the IOMMU group, or ""
+	IOMMU  bool   `json:"iommu"`  // an IOMMU that the kernel drives is in charge of it
 }
 
 // Bind asks for the functions to be bound to vfio-pci. Functions that are

@@ -47,9 +47,10 @@ func FactsDiffer(p results.Planned, got wire.Facts) []string {
 	if got.Hugepages1G < p.Facts.Hugepages1G {
 		diff = append(diff, fmt.Sprintf("free 1 GiB hugepages: planned %d, found %d", p.Facts.Hugepages1G, got.Hugepages1G))
 	}
-	for id, planned := range count(p.Machine.PCI) {
-		if found := countPCI(got.PCI)[id]; found < planned {
-			diff = append(diff, fmt.Sprintf("PCI functions %s: planned %d, found %d", id, planned, found))
+	found := countPCI(got.PCI)
+	for f, planned := range count(p.Machine.PCI) {
+		if found[f] < planned {
+			diff = append(diff, fmt.Sprintf("PCI functions %s, behind an IOMMU %v: planned %d, found %d", f.ID, f.Behind, planned, found[f]))
 		}
 	}
 	expect("taint before anything was bound", int64(0), got.Taint)
@@ -83,18 +84,18 @@ func DescribeDifferences(diff []string) string {
 	return "the guest is not the planned one: " + strings.Join(diff, "; ")
 }
 
-func count(ids []string) map[string]int {
-	n := make(map[string]int)
-	for _, id := range ids {
-		n[id]++
+func count(functions []results.Function) map[results.Function]int {
+	n := make(map[results.Function]int)
+	for _, f := range functions {
+		n[f]++
 	}
 	return n
 }
 
-func countPCI(functions []wire.PCI) map[string]int {
-	n := make(map[string]int)
+func countPCI(functions []wire.PCI) map[results.Function]int {
+	n := make(map[results.Function]int)
 	for _, f := range functions {
-		n[fmt.Sprintf("%04x:%04x", f.Vendor, f.Device)]++
+		n[results.Function{ID: fmt.Sprintf("%04x:%04x", f.Vendor, f.Device), Behind: f.IOMMU}]++
 	}
 	return n
 }

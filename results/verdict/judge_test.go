@@ -255,7 +255,7 @@ func TestLostOutput(t *testing.T) {
 func TestFactsDiffer(t *testing.T) {
 	p := results.Planned{
 		Kernel:  results.Kernel{Release: "7.3.4"},
-		Machine: results.Machine{CPUs: 2, PCI: []string{"1234:11e8"}},
+		Machine: results.Machine{CPUs: 2, PCI: []results.Function{{ID: "1234:11e8"}}},
 		Facts: contract.Facts{
 			Config:     contract.Config{Noiommu: true},
 			UnsafeMode: true, Hugepages: 64,
@@ -281,6 +281,7 @@ func TestFactsDiffer(t *testing.T) {
 		"2 MiB hugepages": func(f *wire.Facts) { f.Hugepages = 63 },
 		"taint":           func(f *wire.Facts) { f.Taint = 512 },
 		"PCI functions":   func(f *wire.Facts) { f.PCI = nil },
+		"behind an IOMMU": func(f *wire.Facts) { f.PCI[0].IOMMU = true },
 		"config.gz":       func(f *wire.Facts) { f.ConfigGz = []byte("rubbish") },
 	} {
 		f := same()

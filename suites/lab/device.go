@@ -14,20 +14,23 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"noiommu-farm/suites/contract"
 )
 
 // Device is one PCI function under test.
 type Device struct {
-	BDF         string // 0000:00:10.0
-	Model       string // "edu", "igb", or vendor:device of one without a name
-	BehindIOMMU bool   // a real IOMMU translates for it
+	BDF         string          // 0000:00:10.0
+	Model       string          // "edu", "igb", or vendor:device of one without a name
+	BehindIOMMU bool            // a real IOMMU translates for it
+	Has         contract.Device // the same, and its capabilities
 
 	dir   string // its directory in sysfs
 	stuck bool   // an unbind did not come back; the kernel holds its lock
 }
 
 // models are the emulated functions with a name.
-var models = map[string]string{"1234:11e8": "edu", "8086:10c9": "igb"}
+var models = map[string]string{"1234:11e8": "edu", "8086:10c9": "igb", "8086:10d3": "e1000e", "1b36:0010": "nvme"}
 
 var bdfPattern = regexp.MustCompile(`^[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$`)
 
@@ -93,6 +96,10 @@ func findDevice(root, bdf string) (*Device, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
+	if d.Has, err = findCapabilities(root, bdf); err != nil {
+		return nil, err
+	}
+	d.Has.Model, d.Has.Behind = d.Model, d.BehindIOMMU
 	return d, nil
 }
 

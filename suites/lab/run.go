@@ -42,7 +42,7 @@ func (b *Bench) Run(tests []Test) Result {
 			panic("lab: no statement " + test.ID)
 		}
 		name := statement.Name()
-		if unmet := b.Facts.Unmet(statement.Requires); len(unmet) > 0 {
+		if unmet := statement.Unmet(b.Facts); len(unmet) > 0 {
 			result.Skipped++
 			fmt.Fprintf(b.Out, "ok %d %s # SKIP %s\n", i+1, name, contract.SkipReason(unmet))
 			continue
@@ -64,7 +64,12 @@ func (b *Bench) Run(tests []Test) Result {
 
 // run runs one test to the end of its cleanup and says whether it passed.
 func (b *Bench) run(statement contract.Statement, test Test) bool {
-	t := &T{Statement: statement, Facts: b.Facts, Devices: b.Devices, Tally: &uapi.Tally{}, out: b.Out}
+	t := &T{Statement: statement, Facts: b.Facts, Tally: &uapi.Tally{}, out: b.Out}
+	for _, d := range b.Devices {
+		if contract.Sees(statement.Requires, d.BehindIOMMU) {
+			t.Devices = append(t.Devices, d)
+		}
+	}
 	t.guarded(test.Run)
 	for len(t.cleanups) > 0 {
 		last := t.cleanups[len(t.cleanups)-1]

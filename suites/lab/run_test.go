@@ -21,7 +21,7 @@ var meetsAll = contract.Facts{
 		Group: true, Container: true, CompatContainer: true, Cdev: true,
 		IOMMUFD: true, Noiommu: true, NoiommuCdev: true,
 	},
-	UnsafeMode: true, Hugepages: 64, Devices: []string{"edu", "igb"},
+	GetPA: true, UnsafeMode: true, Hugepages: 64, Devices: []contract.Device{{Model: "edu"}, {Model: "igb"}},
 }
 
 // runTests runs tests and returns the KTAP and what went to the kernel log.
@@ -147,7 +147,11 @@ func TestSkip(t *testing.T) {
 		{"no hugepages", func(f *contract.Facts) { f.Hugepages = 0 }, "ok 1 get_pa.PA-01 # SKIP requires hugepages\n"},
 		{"one hugepage too few", func(f *contract.Facts) { f.Hugepages = contract.MinHugepages - 1 }, "ok 1 get_pa.PA-01 # SKIP requires hugepages\n"},
 		{"just enough", func(f *contract.Facts) { f.Hugepages = contract.MinHugepages }, "ok 1 get_pa.PA-01\n"},
-		{"mode off, IOMMU", func(f *contract.Facts) { f.UnsafeMode = false; f.IOMMU = true }, "ok 1 get_pa.PA-01 # SKIP requires unsafe-mode,no-iommu\n"},
+		{"other privileges", func(f *contract.Facts) { f.Hugepages = 0; f.Privileges = contract.NoRawIO }, "ok 1 get_pa.PA-01 # SKIP requires root\n"},
+		{"mode off, IOMMU", func(f *contract.Facts) {
+			f.UnsafeMode = false
+			f.Devices = []contract.Device{{Model: "edu", Behind: true}}
+		}, "ok 1 get_pa.PA-01 # SKIP requires unsafe-mode,no-iommu\n"},
 	} {
 		facts := meetsAll
 		c.spoil(&facts)

@@ -15,6 +15,7 @@ import (
 	"io"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -27,7 +28,7 @@ import (
 type T struct {
 	Statement contract.Statement
 	Facts     contract.Facts
-	Devices   []*Device // the functions under test, in BDF order
+	Devices   []*Device // the functions under test that the statement is about, in BDF order; see [contract.Sees]
 	Tally     *uapi.Tally
 
 	out      io.Writer
@@ -36,6 +37,16 @@ type T struct {
 	cleanups []func()
 
 	bindingsKept bool // what is bound now is put back at the end
+}
+
+// IOMMUDevices are those of t.Devices that are behind an IOMMU.
+func (t *T) IOMMUDevices() []*Device { return t.side(true) }
+
+// NoIOMMUDevices are those of t.Devices that are not behind an IOMMU.
+func (t *T) NoIOMMUDevices() []*Device { return t.side(false) }
+
+func (t *T) side(behind bool) []*Device {
+	return slices.DeleteFunc(slices.Clone(t.Devices), func(d *Device) bool { return d.BehindIOMMU != behind })
 }
 
 // stop is what a test that cannot go on panics with.

@@ -95,7 +95,7 @@ func getPA(t *lab.T) {
 		arg := good
 		arg.Flags = 1
 		fd.ExpectNoPA(arg, unix.EOPNOTSUPP, "get_pa(flags 1) with CAP_SYS_RAWIO alone")
-		if t.Facts.IOMMU {
+		if t.Devices[0].BehindIOMMU {
 			fd.ExpectNoPA(good, unix.EOPNOTSUPP, "get_pa(a good argument, behind an IOMMU) with CAP_SYS_RAWIO alone")
 		} else {
 			ioas.ExpectPA(iova, lab.MaxLength, pa, lab.HugeSize)

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package runner
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"noiommu-farm/farm/machine"
+	"noiommu-farm/farm/matrix"
+	"noiommu-farm/results"
+	"noiommu-farm/suites/contract"
+)
+
+// hardware is what a machine is in the words of the contract, under a kernel
+// with that configuration.
+func hardware(m machine.Machine, config contract.Config) matrix.Hardware {
+	hw := matrix.Hardware{MemoryAbove4G: m.MemoryAbove4G()}
+	functions := m.Functions()
+	slices.SortFunc(functions, func(a, b machine.Function) int { return cmp.Compare(a.BDF, b.BDF) })
+	behind := false
+	for _, f := range functions {
+		has := f.Device.Capabilities()
+		hw.Devices = append(hw.Devices, contract.Device{
+			Model:     model(f.Device),
+			Behind:    f.Behind,
+			Port:      f.Device.RootPort() && config.HotplugPCIPCIe,
+			Functions: f.Device.Functions(),
+			FLR:       has.FLR,
+			INTx:      has.INTx,
+			MSI:       has.MSI > 0,
+			MSIX:      has.MSIX > 0,
+		})
+		behind = behind || f.Behind
+	}
+	if !m.Topology.IOMMU() {
+		hw.IOMMU.Off = m.Topology.Hardware() != ""
+		return hw
+	}
+	hw.IOMMU = contract.IOMMUFacts{
+		Kind:     contract.IOMMUKind(m.Topology.Hardware()),
+		IntRemap: m.Topology.InterruptRemapping(),
+		// Seen in the guest by the IOMMU group of a device under test.
+		Passthrough: behind && passthrough(m.KernelArgs(), config),
+	}
+	return hw
+}
+
+// passthrough says whether the kernel's own drivers get identity mappings
+// (Documentation/admin-guide/kernel-parameters.txt, iommu and
+// iommu.passthrough). The last word counts.
+func passthrough(args []string, config contract.Config) bool {
+	pt := config.IOMMUPassthrough
+	for _, arg := range args {
+		if list, ok := strings.CutPrefix(arg, "iommu="); ok {
+			for word := range strings.SplitSeq(list, ",") {
+				pt = word == "pt" || pt && word != "nopt"
+			}
+		}
+		switch arg {
+		case "iommu.passthrough=1":
+			pt = true
+		case "iommu.passthrough=0":
+			pt = false
+		}
+	}
+	return pt
+}
+
+// underTest are a machine's functions under test, as the agent must find them.
+func underTest(m machine.Machine) []results.Function {
+	var all []results.Function
+	for _, f := range m.Functions() {
+		all = append(all, results.Function{ID: pciID(f.Device), Behind: f.Behind})
+	}
+	return all
+}
