@@ -90,6 +90,7 @@ type Config struct {
 	FaultInjectionDebugFS bool `json:"fault_injection_debug_fs"` // FAULT_INJECTION_DEBUG_FS
 	Failslab              bool `json:"failslab"`                 // FAILSLAB
 	Memcg                 bool `json:"memcg"`                    // MEMCG
+	MemcgV1               bool `json:"memcg_v1"`                 // MEMCG_V1
 	UserNS                bool `json:"user_ns"`                  // USER_NS
 	SampleVFIOMdevMtty    bool `json:"sample_vfio_mdev_mtty"`    // SAMPLE_VFIO_MDEV_MTTY
 	KVM                   bool `json:"kvm"`                      // KVM
@@ -132,6 +133,7 @@ func ParseConfig(text string) Config {
 		FaultInjectionDebugFS: set["FAULT_INJECTION_DEBUG_FS"],
 		Failslab:              set["FAILSLAB"],
 		Memcg:                 set["MEMCG"],
+		MemcgV1:               set["MEMCG_V1"],
 		UserNS:                set["USER_NS"],
 		SampleVFIOMdevMtty:    set["SAMPLE_VFIO_MDEV_MTTY"],
 		KVM:                   set["KVM"],

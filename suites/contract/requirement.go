@@ -82,7 +82,7 @@ const (
 	Lockdep        Requirement = "lockdep"         // CONFIG_PROVE_LOCKING
 	Kmemleak       Requirement = "kmemleak"        // CONFIG_DEBUG_KMEMLEAK
 	Failslab       Requirement = "failslab"        // CONFIG_FAILSLAB and FAULT_INJECTION_DEBUG_FS
-	Memcg          Requirement = "memcg"           // CONFIG_MEMCG
+	Memcg          Requirement = "memcg"           // CONFIG_MEMCG with the interface of version 1 (MEMCG_V1)
 	UserNamespaces Requirement = "user-namespaces" // CONFIG_USER_NS
 	Mtty           Requirement = "mtty"            // CONFIG_SAMPLE_VFIO_MDEV_MTTY
 	KVMDevice      Requirement = "kvm-device"      // CONFIG_KVM with its glue to VFIO
@@ -146,7 +146,7 @@ var conditions = map[Requirement]func(f Facts) bool{
 	Lockdep:        func(f Facts) bool { return f.Config.ProveLocking },
 	Kmemleak:       func(f Facts) bool { return f.Config.DebugKmemleak },
 	Failslab:       func(f Facts) bool { return f.Config.Failslab && f.Config.FaultInjectionDebugFS },
-	Memcg:          func(f Facts) bool { return f.Config.Memcg },
+	Memcg:          func(f Facts) bool { return f.Config.Memcg && f.Config.MemcgV1 },
 	UserNamespaces: func(f Facts) bool { return f.Config.UserNS },
 	Mtty:           func(f Facts) bool { return f.Config.SampleVFIOMdevMtty },
 	KVMDevice:      func(f Facts) bool { return f.Config.KVM && f.Config.KVMVFIO },

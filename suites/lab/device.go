@@ -196,16 +196,16 @@ func (t *T) restoreDrivers() {
 	}
 	t.bindingsKept = true
 	wasBound := make(map[*Device]bool)
-	for _, d := range t.Devices {
+	for _, d := range t.all {
 		wasBound[d] = d.Driver() == "vfio-pci"
 	}
 	t.Cleanup(func() {
-		for _, d := range t.Devices {
+		for _, d := range t.all {
 			if d.Driver() != "" && !d.stuck {
 				t.OK(t.unbind(d), "cleanup: unbind %s", d.BDF)
 			}
 		}
-		for _, d := range t.Devices {
+		for _, d := range t.all {
 			if d.stuck {
 				continue
 			}

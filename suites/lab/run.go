@@ -64,7 +64,7 @@ func (b *Bench) Run(tests []Test) Result {
 
 // run runs one test to the end of its cleanup and says whether it passed.
 func (b *Bench) run(statement contract.Statement, test Test) bool {
-	t := &T{Statement: statement, Facts: b.Facts, Tally: &uapi.Tally{}, out: b.Out}
+	t := &T{Statement: statement, Facts: b.Facts, Tally: &uapi.Tally{}, out: b.Out, all: b.Devices}
 	for _, d := range b.Devices {
 		if contract.Sees(statement.Requires, d.BehindIOMMU) {
 			t.Devices = append(t.Devices, d)

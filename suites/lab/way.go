@@ -12,18 +12,29 @@ type Way struct {
 	Open func(d *Device) (dev *Cdev, close func())
 }
 
-// Ways are the three: the group in a native container, the group in an
-// iommufd, and the cdev.
+// Ways are those that this kernel has: the group in a native container, in an
+// iommufd from /dev/iommu, in one from /dev/vfio/vfio, and the cdev. The test
+// ends when there is none.
 func (t *T) Ways() []Way {
-	return []Way{
-		{"native container", func(d *Device) (*Cdev, func()) { return t.throughGroup(d, t.OpenContainer()) }},
-		{"compat container", func(d *Device) (*Cdev, func()) { return t.throughGroup(d, t.IOMMUFD().Container()) }},
-		{"cdev", func(d *Device) (*Cdev, func()) {
-			dev := t.Open(d)
-			dev.Bind(t.IOMMUFD())
-			return dev, func() { t.Must(dev.Close(), "close the cdev") }
-		}},
+	config := t.Facts.Config
+	var ways []Way
+	add := func(there bool, name string, open func(d *Device) (*Cdev, func())) {
+		if there {
+			ways = append(ways, Way{name, open})
+		}
 	}
+	add(config.Group && config.Container, "native container", func(d *Device) (*Cdev, func()) { return t.throughGroup(d, t.OpenContainer()) })
+	add(config.Group && config.IOMMUFD, "compat container", func(d *Device) (*Cdev, func()) { return t.throughGroup(d, t.IOMMUFD().Container()) })
+	add(config.Group && config.CompatContainer, "compat container at /dev/vfio/vfio", func(d *Device) (*Cdev, func()) { return t.throughGroup(d, t.OpenContainer()) })
+	add(config.NoiommuCdev, "cdev", func(d *Device) (*Cdev, func()) {
+		dev := t.Open(d)
+		dev.Bind(t.IOMMUFD())
+		return dev, func() { t.Must(dev.Close(), "close the cdev") }
+	})
+	if len(ways) == 0 {
+		t.Fatalf("this kernel has no way to open a device")
+	}
+	return ways
 }
 
 func (t *T) throughGroup(d *Device, container *Container) (*Cdev, func()) {
