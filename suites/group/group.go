@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package group proves what the group of a device without an IOMMU promises in
-// a native container (CONFIG_VFIO_CONTAINER) and in an iommufd in its place.
+// each kind of container that the kernel has: VFIO's own (CONFIG_VFIO_CONTAINER)
+// and an iommufd in its place.
 package group
 
 import (
@@ -28,6 +29,7 @@ var Tests = []lab.Test{
 	{ID: "GR-11", Run: compatSetIOMMU},
 	{ID: "GR-12", Run: compatDeviceFd},
 	{ID: "GR-13", Run: compatIOAS},
+	{ID: "GR-14", Run: compatSticky},
 	{ID: "GR-15", Run: compatLeave},
 	{ID: "GR-16", Run: noCdev},
 	{ID: "GR-17", Run: manyFds},
@@ -43,38 +45,44 @@ const (
 
 // GR-01: the flags follow the container.
 func status(t *lab.T) {
-	for _, d := range t.Devices {
-		group, container := t.OpenGroup(d), t.OpenContainer()
+	everywhere(t, func(d *lab.Device, k kind, who string) {
+		group, container := t.OpenGroup(d), k.open()
 		expect := func(when string, want uint32) {
 			flags, err := group.Status()
-			t.OK(err, "%s: VFIO_GROUP_GET_STATUS %s", d.Model, when)
-			lab.Equal(t, flags, want, "%s: flags %s", d.Model, when)
+			t.OK(err, "%s: VFIO_GROUP_GET_STATUS %s", who, when)
+			lab.Equal(t, flags, want, "%s: flags %s", who, when)
 		}
 		expect("of a fresh group", viable)
 		short := uapi.GroupStatus{Argsz: 7}
 		_, err := group.Ioctl(uapi.VFIO_GROUP_GET_STATUS, unsafe.Pointer(&short))
-		t.Fails(err, unix.EINVAL, "%s: VFIO_GROUP_GET_STATUS with argsz 7", d.Model)
-		t.Fails(group.UnsetContainer(), unix.EINVAL, "%s: VFIO_GROUP_UNSET_CONTAINER of a fresh group", d.Model)
+		t.Fails(err, unix.EINVAL, "%s: VFIO_GROUP_GET_STATUS with argsz 7", who)
+		t.Fails(group.UnsetContainer(), unix.EINVAL, "%s: VFIO_GROUP_UNSET_CONTAINER of a fresh group", who)
 
-		t.OK(group.SetContainer(container.Fd()), "%s: VFIO_GROUP_SET_CONTAINER", d.Model)
+		t.OK(group.SetContainer(container.Fd()), "%s: VFIO_GROUP_SET_CONTAINER", who)
 		expect("with a container", viable|containerSet)
-		t.Fails(group.SetContainer(container.Fd()), unix.EINVAL, "%s: VFIO_GROUP_SET_CONTAINER again", d.Model)
-		t.OK(container.SetIOMMU(uapi.VFIO_NOIOMMU_IOMMU), "%s: VFIO_SET_IOMMU", d.Model)
+		t.Fails(group.SetContainer(container.Fd()), unix.EINVAL, "%s: VFIO_GROUP_SET_CONTAINER again", who)
+		t.OK(container.SetIOMMU(uapi.VFIO_NOIOMMU_IOMMU), "%s: VFIO_SET_IOMMU", who)
 		expect("with a container and its IOMMU set", viable|containerSet)
 
-		t.OK(group.UnsetContainer(), "%s: VFIO_GROUP_UNSET_CONTAINER", d.Model)
+		t.OK(group.UnsetContainer(), "%s: VFIO_GROUP_UNSET_CONTAINER", who)
 		expect("after the container was unset", viable)
+		t.Fails(group.UnsetContainer(), unix.EINVAL, "%s: VFIO_GROUP_UNSET_CONTAINER again", who)
 		t.Must(group.Close(), "close the group")
 
 		// A group that was closed with a container is fresh when it is opened
 		// again, and the container is free.
 		group = t.OpenGroup(d)
-		t.OK(group.SetContainer(container.Fd()), "%s: VFIO_GROUP_SET_CONTAINER of the reopened group", d.Model)
+		t.OK(group.SetContainer(container.Fd()), "%s: VFIO_GROUP_SET_CONTAINER of the reopened group", who)
 		t.Must(group.Close(), "close the group")
 		group = t.OpenGroup(d)
 		expect("of the group reopened after it was closed with a container", viable)
+
+		// What is no container is refused, and leaves the group as it was.
+		t.Fails(group.SetContainer(-1), unix.EBADF, "%s: VFIO_GROUP_SET_CONTAINER of descriptor -1", who)
+		t.Fails(group.SetContainer(t.Pipe().Fd()), unix.EBADFD, "%s: VFIO_GROUP_SET_CONTAINER of a pipe", who)
+		expect("after a container was refused", viable)
 		t.Must(group.Close(), "close the group")
-	}
+	})
 }
 
 // GR-05: a container with such a group has one extension.

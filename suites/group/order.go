@@ -14,12 +14,9 @@ func closeInAnyOrder(t *lab.T) {
 	const container, group, device = 0, 1, 2
 	names := []string{"container", "group", "device"}
 	d := t.Devices[0]
-	for _, kind := range []struct {
-		name string
-		open func(*lab.T, *lab.Device) (*lab.Group, *lab.Container)
-	}{{"native", ready}, {"compat", compatReady}} {
+	for _, kind := range kinds(t) {
 		for _, order := range [][]int{{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}} {
-			g, c := kind.open(t, d)
+			g, c := kind.ready(t, d)
 			dev, err := g.DeviceFd(d)
 			t.Must(err, "%s: VFIO_GROUP_GET_DEVICE_FD", kind.name)
 			deviceOpen, groupOpen := true, true
@@ -39,7 +36,7 @@ func closeInAnyOrder(t *lab.T) {
 					t.OK(err, "%s, order %v: VFIO_DEVICE_GET_INFO after the %s was closed", kind.name, order, names[next])
 				}
 				// A device of a native container holds the group open.
-				if groupOpen || deviceOpen && kind.name == "native" {
+				if groupOpen || deviceOpen && kind.native {
 					_, err := t.TryOpenGroup(d)
 					t.Fails(err, unix.EBUSY, "%s, order %v: open the group after the %s was closed", kind.name, order, names[next])
 				} else {

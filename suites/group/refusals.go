@@ -27,24 +27,30 @@ func openOnce(t *lab.T) {
 
 // GR-03: no device without a container, and no device of another name.
 func noDevice(t *lab.T) {
-	for _, d := range t.Devices {
-		group, container := t.OpenGroup(d), t.OpenContainer()
+	everywhere(t, func(d *lab.Device, k kind, who string) {
+		group, container := t.OpenGroup(d), k.open()
 		_, err := group.DeviceFd(d)
-		t.Fails(err, unix.EINVAL, "%s: VFIO_GROUP_GET_DEVICE_FD without a container", d.Model)
+		t.Fails(err, unix.EINVAL, "%s: VFIO_GROUP_GET_DEVICE_FD without a container", who)
 		t.Must(group.SetContainer(container.Fd()), "VFIO_GROUP_SET_CONTAINER")
 		t.Must(container.SetIOMMU(uapi.VFIO_NOIOMMU_IOMMU), "VFIO_SET_IOMMU(NOIOMMU)")
 		for _, name := range []string{"", "0000:ff:1f.7", d.BDF + "0", d.BDF[:len(d.BDF)-1]} {
 			_, err := group.DeviceFd(&lab.Device{BDF: name})
-			t.Fails(err, unix.ENODEV, "%s: VFIO_GROUP_GET_DEVICE_FD(%q)", d.Model, name)
+			t.Fails(err, unix.ENODEV, "%s: VFIO_GROUP_GET_DEVICE_FD(%q)", who, name)
+		}
+		for _, other := range t.Devices {
+			if other != d {
+				_, err := group.DeviceFd(other)
+				t.Fails(err, unix.ENODEV, "%s: VFIO_GROUP_GET_DEVICE_FD of the device of another group", who)
+			}
 		}
 		dev, err := group.DeviceFd(d)
-		t.Must(err, "%s: VFIO_GROUP_GET_DEVICE_FD", d.Model)
+		t.Must(err, "%s: VFIO_GROUP_GET_DEVICE_FD", who)
 		t.Must(dev.Close(), "close the device")
 		t.Must(group.Close(), "close the group")
 		// The refusals took no reference of the device: it can go.
 		t.Must(t.Unbind(d), "unbind %s", d.BDF)
 		t.Must(t.Bind(d), "bind %s", d.BDF)
-	}
+	})
 }
 
 // GR-06: the container takes this one IOMMU, once, and only with a group.

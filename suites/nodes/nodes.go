@@ -17,14 +17,21 @@ import (
 
 // Tests are the suite's tests.
 var Tests = []lab.Test{
+	{ID: "ND-01", Run: refusedWithGroups},
+	{ID: "ND-02", Run: refusedWithoutGroups},
+	{ID: "ND-03", Run: notBuilt},
 	{ID: "ND-04", Run: cdevNode},
 	{ID: "ND-05", Run: groupNode},
+	{ID: "ND-06", Run: cdevAlone},
+	{ID: "ND-07", Run: groupAlone},
 	{ID: "ND-09", Run: parameter},
 	{ID: "ND-10", Run: modeAtBind},
 	{ID: "ND-11", Run: goneAfterUnbind},
 	{ID: "ND-12", Run: inertGroup},
 	{ID: "ND-13", Run: nothingShared},
+	{ID: "ND-14", Run: emulated},
 	{ID: "ND-15", Run: fdinfo},
+	{ID: "ND-16", Run: container},
 }
 
 // privateNode is the type and the permissions of a noiommu node.
@@ -116,27 +123,57 @@ func expectGroup(t *lab.T, d *lab.Device) {
 	t.Absent("/sys/class/vfio/" + id)
 }
 
+// expectNodes asserts everything about the nodes of a device that this kernel
+// gives one.
+func expectNodes(t *lab.T, d *lab.Device) {
+	if t.Facts.Config.NoiommuCdev {
+		expectCdev(t, d)
+	}
+	if t.Facts.Config.Group {
+		expectGroup(t, d)
+	}
+}
+
 // ND-13: nothing is shared.
 func nothingShared(t *lab.T) {
-	groups, cdevs := make(map[string]string), make(map[string]string)
+	groups, names := make(map[string]string), make(map[string]string)
 	for _, d := range t.Devices {
-		id, name := t.GroupID(d), t.CdevName(d)
-		lab.Equal(t, groups[id], "", "%s: other device in group %s", d.BDF, id)
-		lab.Equal(t, cdevs[name], "", "%s: other device with cdev %s", d.BDF, name)
-		groups[id], cdevs[name] = d.BDF, d.BDF
-		_, err := t.Stat("/dev/vfio/" + prefix + id)
-		t.OK(err, "stat the group node of %s", d.BDF)
-		_, err = t.Stat("/dev/vfio/devices/" + name)
-		t.OK(err, "stat the cdev of %s", d.BDF)
-		lab.Equal(t, strings.Join(t.List("/sys/kernel/iommu_groups/"+id+"/devices"), " "), d.BDF, "devices of group %s", id)
+		name := t.CdevName(d)
+		lab.Equal(t, names[name], "", "%s: other device with the name %s", d.BDF, name)
+		names[name] = d.BDF
+		if t.Facts.Config.NoiommuCdev {
+			_, err := t.Stat("/dev/vfio/devices/" + name)
+			t.OK(err, "stat the cdev of %s", d.BDF)
+		}
+		if t.Facts.Config.Group {
+			id := t.GroupID(d)
+			lab.Equal(t, groups[id], "", "%s: other device in group %s", d.BDF, id)
+			groups[id] = d.BDF
+			_, err := t.Stat("/dev/vfio/" + prefix + id)
+			t.OK(err, "stat the group node of %s", d.BDF)
+			lab.Equal(t, strings.Join(t.List("/sys/kernel/iommu_groups/"+id+"/devices"), " "), d.BDF, "devices of group %s", id)
+		}
 	}
-	lab.Equal(t, len(groups), len(t.Devices), "number of groups")
-	lab.Equal(t, len(cdevs), len(t.Devices), "number of cdevs")
+	lab.Equal(t, len(names), len(t.Devices), "number of names")
 
-	// Each can be opened while the other is: they exclude nobody but themselves.
-	for _, d := range t.Devices {
-		status, err := t.OpenGroup(d).Status()
-		t.OK(err, "VFIO_GROUP_GET_STATUS of %s", d.BDF)
-		lab.Equal(t, status, 1, "VFIO_GROUP_GET_STATUS of %s", d.BDF)
+	// Each can be used while the other is: they exclude nobody but themselves.
+	if t.Facts.Config.Group {
+		lab.Equal(t, len(groups), len(t.Devices), "number of groups")
+		var open []*lab.Group
+		for _, d := range t.Devices {
+			group := t.OpenGroup(d)
+			status, err := group.Status()
+			t.OK(err, "VFIO_GROUP_GET_STATUS of %s", d.BDF)
+			lab.Equal(t, status, 1, "VFIO_GROUP_GET_STATUS of %s", d.BDF)
+			open = append(open, group)
+		}
+		for _, group := range open {
+			t.Must(group.Close(), "close the group")
+		}
+	}
+	if t.Facts.Config.NoiommuCdev {
+		for _, d := range t.Devices {
+			lab.Equal(t, t.Open(d).Bind(t.IOMMUFD()), 1, "%s: bind of the cdev while the others are bound: out_devid", d.BDF)
+		}
 	}
 }
