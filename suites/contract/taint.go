@@ -6,7 +6,7 @@ package contract
 var taintUnbound = []Statement{
 	{
 		ID: "TL-01", Suite: "taint", Phase: Unbound,
-		Promise:  "Booting with the unsafe mode on does not taint the kernel while no device is bound.",
+		Promise:  "Booting with the unsafe mode on does not taint the kernel while no device is bound, nor does binding one that is behind an IOMMU.",
 		Source:   []string{"drivers/vfio/vfio_main.c:369-373", "drivers/vfio/group.c:651-655"},
 		Requires: []Requirement{Noiommu, UnsafeMode},
 		Evidence: []string{"sysfs.reads", "proc.reads"},
@@ -24,10 +24,24 @@ var taintUnbound = []Statement{
 var taintBound = []Statement{
 	{
 		ID: "TL-03", Suite: "taint",
-		Promise:  "A bind logs once for the group and once for the cdev that the kernel is tainted.",
+		Promise:  "A bind logs that the kernel is tainted, once for the group and once for the cdev, as far as the kernel has them.",
 		Source:   []string{"drivers/vfio/vfio_main.c:371-372", "drivers/vfio/group.c:654"},
-		Requires: also(onNoiommu, Group, Cdev),
+		Requires: onEither,
 		Evidence: []string{"pci.bind", "pci.unbind", "kmsg.reads"},
+	},
+	{
+		ID: "TL-04", Suite: "taint",
+		Promise:  "The taint of a no-IOMMU device leaves lockdep on: debug_locks stays 1.",
+		Source:   []string{"drivers/vfio/vfio_main.c:369-373", "drivers/vfio/group.c:651-655"},
+		Requires: also(onEither, Lockdep),
+		Evidence: []string{"pci.bind", "pci.unbind", "proc.reads"},
+	},
+	{
+		ID: "TL-06", Suite: "taint",
+		Promise:  "The module vfio describes its parameter: that it is unsafe, what it does not give, that it needs RAWIO and taints, and that it is off by default.",
+		Source:   []string{"drivers/vfio/vfio_main.c:61"},
+		Requires: []Requirement{Noiommu, Modules},
+		Evidence: []string{"reads"},
 	},
 }
 
@@ -37,7 +51,6 @@ var taintAtEnd = []Statement{
 		ID: "TL-05", Suite: "taint", Phase: AtEnd,
 		Promise:  "Nothing in the cell made the kernel warn or die: taint contains none of W, D, B.",
 		Source:   []string{"kernel/panic.c"},
-		Requires: []Requirement{Noiommu},
 		Evidence: []string{"proc.reads"},
 	},
 }
