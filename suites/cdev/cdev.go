@@ -5,6 +5,7 @@
 package cdev
 
 import (
+	"runtime"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -20,12 +21,15 @@ var Tests = []lab.Test{
 	{ID: "CD-03", Run: failedBind},
 	{ID: "CD-04", Run: deviceID},
 	{ID: "CD-05", Run: boundOnce},
+	{ID: "CD-06", Run: wholeDevice},
 	{ID: "CD-07", Run: noHardware},
 	{ID: "CD-08", Run: noVIOMMU},
 	{ID: "CD-09", Run: heldObject},
 	{ID: "CD-10", Run: reset},
 	{ID: "CD-11", Run: hotReset},
+	{ID: "CD-12", Run: hotResetTogether},
 	{ID: "CD-13", Run: iommufdClosedFirst},
+	{ID: "CD-14", Run: noIsolatedMSI},
 	{ID: "CD-15", Run: passedOn},
 }
 
@@ -141,6 +145,27 @@ func badBind(t *lab.T) {
 	}
 	_, err := dev.IoctlValue(uapi.VFIO_DEVICE_BIND_IOMMUFD, 0)
 	t.Fails(err, unix.EFAULT, "bind(NULL)")
+	if d.Model == "edu" { // no virtual functions, and so no token for them
+		bad := good
+		bad.Flags, bad.TokenUUIDPtr = uapi.VFIO_DEVICE_BIND_FLAG_TOKEN, 0
+		t.Fails(dev.TryBind(&bad), unix.EFAULT, "bind(a token at NULL)")
+		token := make([]byte, 16)
+		bad.TokenUUIDPtr = uint64(uintptr(unsafe.Pointer(&token[0])))
+		t.Fails(dev.TryBind(&bad), unix.EINVAL, "bind(a token that nobody asked for)")
+		runtime.KeepAlive(token)
+	}
+
+	// The last thing that can fail is to say the id: by then everything is
+	// done, and must be undone.
+	for range 2 {
+		readOnly := t.Pages(1)
+		arg := (*argument)(unsafe.Pointer(&readOnly.Bytes[0]))
+		*arg = good
+		t.Must(unix.Mprotect(readOnly.Bytes, unix.PROT_READ), "mprotect")
+		t.Fails(dev.TryBind(arg), unix.EFAULT, "bind(argument that cannot be written)")
+		_, err = dev.Info()
+		t.Fails(err, unix.EINVAL, "VFIO_DEVICE_GET_INFO after bind(argument that cannot be written)")
+	}
 
 	// Nothing of it stuck: the first good bind is the first object of the
 	// iommufd. A zero tail says nothing new and is fine.

@@ -57,13 +57,15 @@ func passedOn(t *lab.T) {
 	d := t.Devices[0]
 	dev := t.Open(d)
 	dev.Bind(t.IOMMUFD())
+	// Whether it is bound, another descriptor and the group tell.
 	bound := func(want unix.Errno, when string) {
-		g, err := t.TryOpenGroup(d)
-		t.Fails(err, want, "open the group %s", when)
-		if err == nil {
-			t.Must(g.Close(), "close the group")
-		}
+		groupOpens(t, d, map[unix.Errno]unix.Errno{0: 0, unix.EINVAL: unix.EBUSY}[want], when)
+		other := t.Open(d)
+		arg := other.BindArg(t.IOMMUFD())
+		t.Fails(other.TryBind(&arg), want, "bind of another descriptor %s", when)
+		t.Must(other.Close(), "close the other descriptor")
 	}
+	bound(unix.EINVAL, "while the cdev is open")
 
 	passed := t.Pass(dev)
 	t.Must(dev.Close(), "close the cdev")
@@ -71,11 +73,11 @@ func passedOn(t *lab.T) {
 	t.OK(err, "VFIO_DEVICE_GET_INFO of the descriptor that was passed on")
 	arg := passed.BindArg(t.IOMMUFD())
 	t.Fails(passed.TryBind(&arg), unix.EINVAL, "bind of the descriptor that was passed on: it is bound")
-	bound(unix.EBUSY, "while the descriptor that was passed on is open")
+	bound(unix.EINVAL, "while the descriptor that was passed on is open")
 
 	child := t.Fork()
 	t.Must(passed.Close(), "close the descriptor that was passed on")
-	bound(unix.EBUSY, "while a child has the cdev open")
+	bound(unix.EINVAL, "while a child has the cdev open")
 	child.Kill()
 	bound(0, "after the child died")
 	dev = t.Open(d)

@@ -47,10 +47,24 @@ var dma = []Statement{
 		Evidence: []string{"IOMMU_IOAS_MAP", "IOMMU_IOAS_NOIOMMU_GET_PA", "dma.bytes"},
 	},
 	{
+		ID: "DM-07", Suite: "dma",
+		Promise:  "One address and length of a hugepage are enough for a list of descriptors over all of it: the device reaches every page, also when the IOVA is the address.",
+		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:907-932"},
+		Requires: also(onNoiommu, Hugepages, IGB),
+		Evidence: []string{"IOMMU_IOAS_MAP", "IOMMU_IOAS_NOIOMMU_GET_PA", "dma.bytes"},
+	},
+	{
 		ID: "DM-08", Suite: "dma",
 		Promise:  "Closing a device takes bus master from it; opened again it has none until its user sets it, and then DMA works as before.",
 		Source:   []string{"drivers/vfio/pci/vfio_pci_core.c"},
 		Requires: also(onNoiommu, Hugepages, Edu),
 		Evidence: []string{"IOMMU_IOAS_NOIOMMU_GET_PA", "dma.bytes", "sysfs.reads"},
+	},
+	{
+		ID: "DM-09", Suite: "dma",
+		Promise:  "Behind the IOMMU a device's address is the IOVA, beside it the physical one; the other one gives no data, and behind the IOMMU a fault in the kernel's log.",
+		Source:   []string{"drivers/iommu/iommufd/hwpt_noiommu.c:85-109", "drivers/iommu/intel/dmar.c:1983"},
+		Requires: []Requirement{NoiommuCdev, UnsafeMode, Mixed, EduEachSide, IOMMUIntel, Hugepages},
+		Evidence: []string{"IOMMU_IOAS_MAP", "IOMMU_IOAS_NOIOMMU_GET_PA", "dma.bytes", "kmsg.reads"},
 	},
 }

@@ -99,6 +99,20 @@ var getPA = []Statement{
 		Evidence: []string{"IOMMU_IOAS_NOIOMMU_GET_PA", "IOMMU_IOAS_NOIOMMU_GET_PA:EOPNOTSUPP", "VFIO_DEVICE_DETACH_IOMMUFD_PT"},
 	},
 	{
+		ID: "PA-14", Suite: "get_pa",
+		Promise:  "An IOAS whose memory is in the table of a real IOMMU tells no address, EOPNOTSUPP, also when a device without an IOMMU was there before; beside it one of such a device does.",
+		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:893-897", "drivers/iommu/iommufd/io_pagetable.c:1088-1110"},
+		Requires: []Requirement{NoiommuCdev, UnsafeMode, Mixed, Hugepages},
+		Evidence: []string{"IOMMU_IOAS_MAP", "VFIO_DEVICE_ATTACH_IOMMUFD_PT", "IOMMU_IOAS_NOIOMMU_GET_PA", "IOMMU_IOAS_NOIOMMU_GET_PA:EOPNOTSUPP", "IOMMU_IOAS_NOIOMMU_GET_PA:ENOENT"},
+	},
+	{
+		ID: "PA-15", Suite: "get_pa",
+		Promise:  "Without the mode the kernel refuses IOMMU_IOAS_NOIOMMU_GET_PA with EOPNOTSUPP, whatever the argument and whoever asks; before 7.3 it does not know it: ENOTTY.",
+		Source:   []string{"drivers/iommu/iommufd/iommufd_private.h:360-367"},
+		Requires: []Requirement{IOMMUFD, NoNoiommuCdev},
+		Evidence: []string{"IOMMU_IOAS_MAP", "get_pa.refused", "capset", "IOMMU_DESTROY"},
+	},
+	{
 		ID: "PA-16", Suite: "get_pa",
 		Promise:  "A mapped page stays pinned: after munmap its address is the same and nobody else gets it.",
 		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:899"},
@@ -118,5 +132,19 @@ var getPA = []Statement{
 		Source:   []string{"drivers/iommu/iommufd/ioas.c:403-406"},
 		Requires: also(onNoiommu, Hugepages),
 		Evidence: []string{"IOMMU_IOAS_NOIOMMU_GET_PA", "IOMMU_IOAS_NOIOMMU_GET_PA:EPERM", "IOMMU_IOAS_NOIOMMU_GET_PA:EOPNOTSUPP", "IOMMU_IOAS_NOIOMMU_GET_PA:EINVAL", "IOMMU_IOAS_NOIOMMU_GET_PA:E2BIG", "IOMMU_IOAS_NOIOMMU_GET_PA:EOVERFLOW", "IOMMU_IOAS_NOIOMMU_GET_PA:ENOENT"},
+	},
+	{
+		ID: "PA-19", Suite: "get_pa",
+		Promise:  "A dma-buf of a device's BAR has the BAR's address as long as the device has its memory space; after losing it, or a reset, EINVAL until it is mapped anew. Without PCI_P2PDMA there is none: ENOTTY.",
+		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:888-891", "drivers/iommu/iommufd/pages.c:1438-1456", "drivers/vfio/pci/vfio_pci_dmabuf.c:221-334"},
+		Requires: onNoiommu,
+		Evidence: []string{"VFIO_DEVICE_ATTACH_IOMMUFD_PT", "dma-buf.answers", "sysfs.reads"},
+	},
+	{
+		ID: "PA-20", Suite: "get_pa",
+		Promise:  "Memory above 4 GiB is mapped like any other, and its whole address is returned.",
+		Source:   []string{"drivers/iommu/iommufd/hwpt_noiommu.c:50-56", "drivers/iommu/iommufd/io_pagetable.c:899"},
+		Requires: also(onNoiommu, MemoryAbove4G, Hugepages),
+		Evidence: []string{"IOMMU_IOAS_MAP", "IOMMU_IOAS_NOIOMMU_GET_PA", "pagemap.reads", "high.pages"},
 	},
 }

@@ -20,7 +20,9 @@ var Tests = []lab.Test{
 	{ID: "DM-04", Run: afterDetach},
 	{ID: "DM-05", Run: noBusMaster},
 	{ID: "DM-06", Run: iovaIsNoAddress},
+	{ID: "DM-07", Run: descriptorList},
 	{ID: "DM-08", Run: closedDevice},
+	{ID: "DM-09", Run: eachItsOwn},
 }
 
 const iova = 0x40000000 // where the first buffer is mapped

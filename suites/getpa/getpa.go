@@ -26,9 +26,13 @@ var Tests = []lab.Test{
 	{ID: "PA-11", Run: argumentSize},
 	{ID: "PA-12", Run: unmapped},
 	{ID: "PA-13", Run: needsDevice},
+	{ID: "PA-14", Run: realDomain},
+	{ID: "PA-15", Run: notBuiltIn},
 	{ID: "PA-16", Run: pinned},
 	{ID: "PA-17", Run: forked},
 	{ID: "PA-18", Run: untouched},
+	{ID: "PA-19", Run: deviceMemory},
+	{ID: "PA-20", Run: highMemory},
 }
 
 const (
