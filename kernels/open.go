@@ -5,7 +5,10 @@ package kernels
 import (
 	"context"
 	"fmt"
+	"io"
 	"regexp"
+
+	"noiommu-farm/kernels/kconfig"
 )
 
 var buildKey = regexp.MustCompile(`^[0-9a-f]{40}$`)
@@ -27,3 +30,6 @@ func (c *Cache) Open(ctx context.Context, key string) (*Build, error) {
 // SourceDir is the tree of a source's hash, to be read: the cache owns it. It
 // may have been removed.
 func (c *Cache) SourceDir(id string) string { return c.path("sources", id, "tree") }
+
+// ReadConfig reads the options of a .config.
+func ReadConfig(r io.Reader) (map[string]string, error) { return kconfig.ReadConfig(r) }

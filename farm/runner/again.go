@@ -34,13 +34,14 @@ type Repeat struct {
 	// Patience is how many times longer than usual the guest may be silent:
 	// somebody may have stopped it. Below 1 it is 1.
 	Patience float64
+	Booted   func() // called when QEMU runs, unless it is nil
 }
 
 // Again carries out cells from their records, one after the other, on the
 // accelerator that each was recorded with, or on TCG where that does not work
 // here. Nothing is built, and nothing is asked of the kernel that was not asked
-// of it then. between, if not nil, is called before each.
-func Again(ctx context.Context, cells []Repeat, opt Options, between func(i int)) (*Outcome, error) {
+// of it then.
+func Again(ctx context.Context, cells []Repeat, opt Options) (*Outcome, error) {
 	r := &run{Options: opt}
 	if r.Tell == nil {
 		r.Tell = func(Progress) {}
@@ -68,9 +69,6 @@ func Again(ctx context.Context, cells []Repeat, opt Options, between func(i int)
 		if ctx.Err() != nil {
 			errs = append(errs, context.Cause(ctx))
 			break
-		}
-		if between != nil {
-			between(i)
 		}
 		r.patience = c.Patience
 		c.Planned.Machine.Accel, c.Planned.Machine.QEMU = string(r.host.accel), r.host.version
@@ -106,6 +104,7 @@ func (c Repeat) prepare() (*prepared, error) {
 		build:  &kernels.Build{Key: p.Kernel.Build, Vmlinux: c.Kernel, Config: c.Set},
 		image:  images.Image{Path: c.Initrd, SHA256: p.Image},
 		config: c.Config,
+		booted: c.Booted,
 	}
 	var err error
 	if cell.machine.Topology, err = machine.ParseTopology(m.Topology); err != nil {

@@ -181,6 +181,9 @@ func (r *run) live(ctx context.Context, rec *results.CellWriter, dir string, c *
 	if err := rec.Event(results.Event{Booted: &results.Booted{Command: guest.CommandLine()}}); err != nil {
 		return err
 	}
+	if c.booted != nil {
+		c.booted()
+	}
 
 	scale := r.scale(c)
 	names := make(map[uint32]string)

@@ -98,6 +98,7 @@ type prepared struct {
 	build   *kernels.Build
 	image   images.Image
 	config  string // text of the built .config
+	booted  func() // called when QEMU runs, unless it is nil
 }
 
 // Run carries out a plan. The outcome is there, as far as it got, even with an

@@ -17,8 +17,13 @@ const module = "noiommu-farm/"
 // plan lists the rooms and what each may import. A room's inner rooms belong
 // to it and may import each other. internal/fault is open to all.
 var plan = map[string][]string{
-	"farm":            {"farm/cli"},
-	"farm/cli":        {"farm/machine", "farm/matrix", "farm/runner", "kernels", "results"},
+	"farm":     {"farm/cli"},
+	"farm/cli": {"farm/gate", "farm/machine", "farm/matrix", "farm/repro", "farm/runner", "kernels", "results"},
+	// The gate has a difference repeated, and tells how to have it again.
+	"farm/gate": {"farm/matrix", "farm/repro", "farm/runner", "kernels", "results", "suites/contract"},
+	// A guest to look at needs a shell in its image, a debugger the source
+	// lines of a statement.
+	"farm/repro":      {"farm/runner", "images", "kernels", "results", "suites/contract"},
 	"farm/runner":     {"farm/machine", "farm/matrix", "kernels", "images", "results", "guestagent/wire", "suites/contract"},
 	"farm/matrix":     {"suites/contract"},
 	"farm/machine":    {"farm/qmp"},

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package failure says whether two failures are the same.
+//
+// In come judged tests of two guests; out goes what about each of them does
+// not depend on the boot: the verdict, the complaint without addresses and
+// times, and the kernel's complaints with their innermost functions. It never
+// decides whether something is a failure: that is for verdict.
+package failure
+
+import (
+	"cmp"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"noiommu-farm/results/console"
+	"noiommu-farm/results/verdict"
+)
+
+// Failure is how a test ended, as far as another guest can repeat it.
+type Failure struct {
+	Verdict verdict.Verdict `json:"verdict"`
+	Text    string          `json:"text,omitempty"`    // see [Steady]
+	Crashes []Crash         `json:"crashes,omitempty"` // each once, sorted by title
+}
+
+// Crash is one complaint of the kernel.
+type Crash struct {
+	Title string   `json:"title"`
+	Stack []string `json:"stack,omitempty"` // see [console.Finding.Stack]
+}
+
+// Of is the failure of a test.
+func Of(t verdict.Test) Failure { return of(t.Verdict, t.Reason, t.Findings) }
+
+// OfProgram is the failure of a test program as a whole.
+func OfProgram(p verdict.Program) Failure {
+	findings := slices.Clone(p.Findings)
+	for _, t := range p.Tests {
+		findings = append(findings, t.Findings...)
+	}
+	return of(p.Verdict, p.Reason, findings)
+}
+
+// OfCell is the failure of a cell outside its programs: it did not come up, or
+// the kernel complained before the first of them.
+func OfCell(c *verdict.Cell) Failure { return of(c.Verdict, c.Reason, c.Findings) }
+
+func of(v verdict.Verdict, reason string, findings []console.Finding) Failure {
+	f := Failure{Verdict: v, Text: Steady(reason)}
+	for _, one := range findings {
+		f.Crashes = append(f.Crashes, Crash{Title: Steady(one.Title), Stack: one.Stack()})
+	}
+	slices.SortStableFunc(f.Crashes, func(a, b Crash) int { return cmp.Compare(a.Title, b.Title) })
+	f.Crashes = slices.CompactFunc(f.Crashes, func(a, b Crash) bool { return a.Title == b.Title })
+	return f
+}
+
+var (
+	address  = regexp.MustCompile(`\b(?:0x)?[0-9a-f]*[0-9][0-9a-f]*\b`)
+	duration = regexp.MustCompile(`\b(?:[0-9]+(?:\.[0-9]+)?(?:h|ms|µs|m|s))+\b`)
+)
+
+// Steady is text without what differs from boot to boot: numbers of five and
+// more digits and durations become "#".
+func Steady(text string) string {
+	text = duration.ReplaceAllString(text, "#")
+	return address.ReplaceAllStringFunc(text, func(n string) string {
+		if digits := strings.TrimPrefix(n, "0x"); len(digits) < 5 {
+			return n
+		}
+		return "#"
+	})
+}
+
+// Difference says how f differs from the failure that is expected; it is empty
+// when they are the same.
+func (f Failure) Difference(expected Failure) string {
+	if f.Verdict != expected.Verdict {
+		return fmt.Sprintf("%s instead of %s", f.Verdict, expected.Verdict)
+	}
+	if f.Text != expected.Text {
+		return fmt.Sprintf("%q instead of %q", f.Text, expected.Text)
+	}
+	for _, want := range expected.Crashes {
+		i := slices.IndexFunc(f.Crashes, func(c Crash) bool { return c.Title == want.Title })
+		if i < 0 {
+			return fmt.Sprintf("without %q", want.Title)
+		}
+		if got := f.Crashes[i]; !slices.Equal(got.Stack, want.Stack) {
+			return fmt.Sprintf("%q came by %s instead of %s", want.Title, stack(got.Stack), stack(want.Stack))
+		}
+	}
+	for _, got := range f.Crashes {
+		if !slices.ContainsFunc(expected.Crashes, func(c Crash) bool { return c.Title == got.Title }) {
+			return fmt.Sprintf("with %q besides", got.Title)
+		}
+	}
+	return ""
+}
+
+func stack(functions []string) string {
+	if len(functions) == 0 {
+		return "no known function"
+	}
+	return strings.Join(functions, " < ")
+}
