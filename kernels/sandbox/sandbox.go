@@ -5,8 +5,9 @@
 // In comes a program, the directories it may see and the places they appear
 // at; out goes its exit code. The program has no network, no home, no
 // capabilities, its own process numbers and its own /tmp. Of the machine it
-// sees /usr (read-only) and what was mounted for it. It dies with the farm.
-// The package never runs anything outside bubblewrap.
+// sees /usr (read-only) and what was mounted for it. It dies with the farm,
+// and when it wants more of the machine than its limits. The package never runs
+// anything outside bubblewrap.
 package sandbox
 
 import (
@@ -35,6 +36,7 @@ type Command struct {
 	Dir    string   // working directory in the sandbox; "" is /
 	Env    []string // NAME=value; nothing else is inherited but [path] and a C locale
 	Mounts []Mount  // in order: a later one may cover part of an earlier one
+	Limits Limits
 	Stdin  io.Reader
 	Stdout io.Writer // nil: standard output goes where standard error goes, in order
 	Stderr io.Writer
@@ -52,13 +54,10 @@ func (e *ExitError) Error() string { return fmt.Sprintf("%s: exit code %d", e.Pr
 // distribution's packages put there.
 const path = "/usr/sbin:/usr/bin:/sbin:/bin"
 
-// fileLimit is the largest file (bytes) that a program may write: no debug
-// vmlinux comes near it, a runaway generator does.
-const fileLimit = 8 << 30
-
-// Run runs c to its end. A program that fails is an *ExitError; anything else
-// is a sandbox that did not work. When ctx ends, every process of the sandbox
-// is killed before Run returns.
+// Run runs c to its end. A program that fails is an *ExitError, one that wants
+// more than its limits a *LimitError; anything else is a sandbox that did not
+// work. When ctx ends or a limit is reached, every process of the sandbox is
+// killed before Run returns.
 func Run(ctx context.Context, c Command) error {
 	bwrap, err := exec.LookPath("bwrap")
 	if err != nil {
@@ -83,17 +82,28 @@ func Run(ctx context.Context, c Command) error {
 	defer statusRead.Close()
 	defer statusWrite.Close()
 
+	limits := c.Limits.orDefaults()
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	ctx, cancel := context.WithTimeoutCause(ctx, limits.Time, &LimitError{c.Args[0], fmt.Sprintf("it ran for more than %v", limits.Time)})
+	defer cancel()
+	output := &meter{left: limits.Output, stop: func() {
+		stop(&LimitError{c.Args[0], fmt.Sprintf("it printed more than %s", size(limits.Output))})
+	}}
+
 	var complaint tail
-	cmd := exec.CommandContext(ctx, bwrap, append([]string{"--args", "3", "--json-status-fd", "4", "--"}, inner(c.Args)...)...)
+	// choom: it is what the machine kills first when memory runs out.
+	cmd := exec.CommandContext(ctx, "choom", append([]string{"-n", "500", "--", bwrap, "--args", "3", "--json-status-fd", "4", "--"}, inner(c.Args, limits)...)...)
 	cmd.ExtraFiles = []*os.File{list, statusWrite}
 	cmd.Stdin = c.Stdin
 	var stderr io.Writer = &complaint
 	if c.Stderr != nil {
 		stderr = io.MultiWriter(c.Stderr, &complaint)
 	}
-	cmd.Stdout, cmd.Stderr = c.Stdout, stderr
-	if c.Stdout == nil {
-		cmd.Stdout = stderr
+	stderr = output.through(stderr)
+	cmd.Stdout, cmd.Stderr = stderr, stderr
+	if c.Stdout != nil {
+		cmd.Stdout = output.through(c.Stdout)
 	}
 	// Without a limit a descendant that left with the pipe could hold Wait
 	// for ever; with the process namespace gone none can live this long.
@@ -107,6 +117,11 @@ func Run(ctx context.Context, c Command) error {
 		return fmt.Errorf("sandbox: %w", err)
 	}
 	statusWrite.Close()
+	watching := make(chan struct{})
+	go func() {
+		defer close(watching)
+		watch(ctx, cmd.Process.Pid, c, stop)
+	}()
 	status := make(chan []byte)
 	go func() {
 		b, _ := io.ReadAll(io.LimitReader(statusRead, 1<<16))
@@ -114,8 +129,15 @@ func Run(ctx context.Context, c Command) error {
 	}()
 	err = cmd.Wait()
 	report := <-status
-	if ctx.Err() != nil {
-		return fmt.Errorf("sandbox: %s: %w", c.Args[0], context.Cause(ctx))
+	cause := context.Cause(ctx) // before the watch is told to end
+	stop(nil)
+	<-watching
+	var limit *LimitError
+	switch {
+	case errors.As(cause, &limit):
+		return limit
+	case cause != nil:
+		return fmt.Errorf("sandbox: %s: %w", c.Args[0], cause)
 	}
 	var exit *exec.ExitError
 	switch {
@@ -128,20 +150,25 @@ func Run(ctx context.Context, c Command) error {
 	}
 }
 
-// inner puts limits on the program: no core files, no endless output.
-func inner(args []string) []string {
-	return append([]string{"prlimit", "--core=0", fmt.Sprintf("--fsize=%d", int64(fileLimit)), "--"}, args...)
+// inner puts limits on the program that the kernel enforces.
+func inner(args []string, limits Limits) []string {
+	return append([]string{"prlimit", "--core=0", fmt.Sprintf("--fsize=%d", limits.File), fmt.Sprintf("--nproc=%d", limits.Processes), "--"}, args...)
 }
 
 func arguments(c Command) ([]string, error) {
-	args := []string{
+	var args []string
+	if userNamespaces() {
+		// In one of its own a program could mount memory without a limit.
+		args = append(args, "--unshare-user", "--disable-userns")
+	}
+	args = append(args,
 		"--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL",
 		"--hostname", "farm", "--clearenv",
 		"--setenv", "PATH", path, "--setenv", "HOME", "/tmp", "--setenv", "LC_ALL", "C", "--setenv", "TZ", "UTC",
 		"--ro-bind", "/usr", "/usr",
 		"--ro-bind-try", "/etc/alternatives", "/etc/alternatives", // awk and cc are links into it
 		"--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache",
-	}
+	)
 	for _, dir := range []string{"/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"} {
 		fi, err := os.Lstat(dir)
 		if err != nil {
@@ -157,7 +184,10 @@ func arguments(c Command) ([]string, error) {
 		}
 		args = append(args, "--symlink", target, dir)
 	}
-	args = append(args, "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp")
+	scratch := fmt.Sprint(c.Limits.orDefaults().Scratch)
+	args = append(args, "--proc", "/proc",
+		"--dev", "/dev", "--size", scratch, "--tmpfs", "/dev/shm", "--remount-ro", "/dev",
+		"--size", scratch, "--tmpfs", "/tmp")
 	for _, m := range c.Mounts {
 		outside, err := filepath.Abs(m.Outside)
 		if err != nil {
@@ -176,6 +206,9 @@ func arguments(c Command) ([]string, error) {
 		}
 		args = append(args, "--setenv", name, value)
 	}
+	// Only now: the mounts made their own places in /. What root owns below
+	// /proc/sys is the machine's, and root in a sandbox is root to it.
+	args = append(args, "--remount-ro", "/proc", "--remount-ro", "/")
 	if c.Dir != "" {
 		args = append(args, "--chdir", c.Dir)
 	}
