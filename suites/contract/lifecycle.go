@@ -20,10 +20,24 @@ var lifecycle = []Statement{
 	},
 	{
 		ID: "LC-05", Suite: "lifecycle",
-		Promise:  "Unbinding and binding 200 times, with and without use in between, gives the same names each time and leaves no page table, no pin and no warning.",
+		Promise:  "Unbinding and binding 200 times, with and without use in between, gives the same names each time and leaves no page table, no pin, no object and no warning.",
 		Source:   []string{"drivers/vfio/group.c:588-741", "drivers/vfio/vfio_main.c:324-400"},
-		Requires: also(onNoiommu, Group, Cdev, Edu),
+		Requires: also(onNoiommu, Cdev, Edu),
 		Evidence: []string{"pci.bind", "pci.unbind", "VFIO_DEVICE_ATTACH_IOMMUFD_PT", "IOMMU_IOAS_MAP", "sysfs.reads"},
+	},
+	{
+		ID: "LC-06", Suite: "lifecycle",
+		Promise:  "vfio_pci cannot be removed while a device is bound (EAGAIN) and waits while one is open; then the modules go one after the other without a trace, and come back with the unsafe mode off.",
+		Source:   []string{"drivers/vfio/vfio_main.c:555", "drivers/vfio/vfio_main.c:421-471"},
+		Requires: also(onNoiommu, Cdev, Edu, Modules),
+		Evidence: []string{"module.remove:EAGAIN", "module.remove", "module.load", "pci.bind:EINVAL", "VFIO_DEVICE_BIND_IOMMUFD"},
+	},
+	{
+		ID: "LC-07", Suite: "lifecycle",
+		Promise:  "A user who is killed while it maps memory and has the device do DMA leaves nothing: no pin, no hugepage, no page table, no bus master, and a device that the next one can use.",
+		Source:   []string{"drivers/vfio/vfio_main.c:661-680", "drivers/iommu/iommufd/main.c:350-410"},
+		Requires: also(onNoiommu, Cdev, Hugepages, Edu),
+		Evidence: []string{"IOMMU_IOAS_MAP", "IOMMU_IOAS_UNMAP", "IOMMU_IOAS_NOIOMMU_GET_PA", "VFIO_DEVICE_ATTACH_IOMMUFD_PT", "pwrite"},
 	},
 	{
 		ID: "LC-08", Suite: "lifecycle",
@@ -33,10 +47,24 @@ var lifecycle = []Statement{
 		Evidence: []string{"IOMMU_OPTION", "IOMMU_IOAS_MAP", "VFIO_DEVICE_ATTACH_IOMMUFD_PT", "sysfs.reads", "proc.reads"},
 	},
 	{
+		ID: "LC-09", Suite: "lifecycle",
+		Promise:  "A bind that fails, with the unsafe mode off (EINVAL) or for want of memory (ENOMEM), leaves no node, no group, no object and no index behind; the next one works.",
+		Source:   []string{"drivers/vfio/vfio_main.c:342-400", "drivers/vfio/group.c:588-660"},
+		Requires: also(onNoiommu, Cdev, Edu, Failslab),
+		Evidence: []string{"pci.bind:EINVAL", "pci.bind:ENOMEM", "pci.bind", "faults", "stat:ENOENT"},
+	},
+	{
 		ID: "LC-10", Suite: "lifecycle",
 		Promise:  "An unmap gives the leaves of the page table back at once: with HUGE_PAGES=0, 4 MiB take two of them and the unmap returns two.",
 		Source:   []string{"drivers/iommu/iommufd/hwpt_noiommu.c:85-89"},
 		Requires: also(onNoiommu, Edu),
 		Evidence: []string{"IOMMU_OPTION", "IOMMU_IOAS_MAP", "IOMMU_IOAS_UNMAP", "proc.reads"},
+	},
+	{
+		ID: "LC-11", Suite: "lifecycle",
+		Promise:  "A device that nobody has open is suspended, in D3hot if it knows that state; binding it to an iommufd wakes it up to D0, closing it lets it sleep again.",
+		Source:   []string{"drivers/vfio/pci/vfio_pci_core.c:596-602", "drivers/vfio/pci/vfio_pci_core.c:812-815"},
+		Requires: also(onNoiommu, Cdev, IGB, PM),
+		Evidence: []string{"VFIO_DEVICE_BIND_IOMMUFD", "VFIO_DEVICE_GET_INFO", "pread", "sysfs.reads"},
 	},
 }

@@ -5,16 +5,20 @@ package lifecycle
 import (
 	"noiommu-farm/suites/edu"
 	"noiommu-farm/suites/lab"
+	"noiommu-farm/suites/leak"
 )
 
 // LC-05: binding again and again changes nothing. It is done with edu, which
 // is not reset each time.
 func rebind(t *lab.T) {
 	t.NoWarning()
+	const rounds = 200
 	d := edu.Find(t)
 	m := t.Pages(16)
-	name, id, before := t.CdevName(d), t.GroupID(d), t.TablePages()
-	for round := range 200 {
+	name, group, before := t.CdevName(d), groupOf(t, d), t.TablePages()
+	leak.Forget(t)
+	slab := leak.CountSlab(t)
+	for round := range rounds {
 		if round%2 == 1 {
 			dev, ioas := t.ToAttached(d)
 			ioas.Map(m, iova)
@@ -23,12 +27,14 @@ func rebind(t *lab.T) {
 		}
 		t.Must(t.Unbind(d), "round %d: unbind", round)
 		t.Must(t.Bind(d), "round %d: bind", round)
-		if t.CdevName(d) != name || t.GroupID(d) != id {
-			t.Fatalf("round %d: cdev %s and group %s, want %s and %s", round, t.CdevName(d), t.GroupID(d), name, id)
+		if t.CdevName(d) != name || groupOf(t, d) != group {
+			t.Fatalf("round %d: cdev %s and group %q, want %s and %q", round, t.CdevName(d), groupOf(t, d), name, group)
 		}
 	}
 	lab.Equal(t, t.TablePages(), before, "pages of I/O page tables")
 	lab.Equal(t, t.Pinned(), 0, "memory pinned, kB")
+	slab.Grown(t, rounds/2, "after the rounds")
+	leak.None(t, "after the rounds")
 }
 
 // LC-08: everything that a close has to free is freed.

@@ -16,8 +16,12 @@ var Tests = []lab.Test{
 	{ID: "LC-01", Run: unbindWaits},
 	{ID: "LC-02", Run: requestIsRelayed},
 	{ID: "LC-05", Run: rebind},
+	{ID: "LC-06", Run: modules},
+	{ID: "LC-07", Run: killed},
 	{ID: "LC-08", Run: nothingLeaks},
+	{ID: "LC-09", Run: failedBind},
 	{ID: "LC-10", Run: tablePages},
+	{ID: "LC-11", Run: runtimePM},
 }
 
 const iova = 0x40000000 // where the tests map

@@ -56,6 +56,14 @@ func (f *File) Close() error {
 	return unix.Close(fd)
 }
 
+// Release gives the descriptor away: the caller closes it. The file is as after
+// Close.
+func (f *File) Release() int {
+	fd := f.fd
+	f.fd = -1
+	return fd
+}
+
 // Ioctl calls op with a pointer. The error is an unwrapped [unix.Errno].
 func (f *File) Ioctl(op Ioctl, arg unsafe.Pointer) (int, error) {
 	r, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(f.fd), op.Number, uintptr(arg))

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package leak counts what the kernel has allocated and finds what it has
+// lost: objects of the slab allocator, memory that is available, and what
+// kmemleak reports.
+//
+// In comes a running test; out go numbers to compare with later ones. It does
+// not know what a test may take.
+package leak
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"noiommu-farm/suites/contract"
+	"noiommu-farm/suites/lab"
+)
+
+const slabs = "/sys/kernel/slab"
+
+// Slab is how many objects of each of kmalloc's caches are allocated.
+type Slab map[string]int
+
+// CountSlab counts them, after what the processors keep for themselves was
+// given back. With KASAN, which holds freed objects back for a while, it is
+// empty: there [Lost] tells more.
+func CountSlab(t *lab.T) Slab {
+	count := Slab{}
+	if t.Facts.Meets(contract.KASAN) {
+		return count
+	}
+	caches, err := filepath.Glob(slabs + "/kmalloc-*")
+	t.Must(err, "list the caches")
+	if len(caches) == 0 {
+		t.Fatalf("no kmalloc cache in %s: the kernel needs CONFIG_SLUB_DEBUG", slabs)
+	}
+	for _, cache := range caches {
+		t.Must(t.WriteFile(cache+"/shrink", "1"), "shrink %s", cache)
+		// "123 N0=123"
+		text, _, _ := strings.Cut(t.ReadFile(cache+"/objects"), " ")
+		n, err := strconv.Atoi(text)
+		t.Must(err, "parse the objects of %s", cache)
+		count[filepath.Base(cache)] = n
+	}
+	return count
+}
+
+// Grown asserts that no cache has grown by limit objects or more since before.
+// The limit leaves room for what the rest of the kernel does meanwhile, so it
+// must be less than what one lost object a round would make.
+func (before Slab) Grown(t *lab.T, limit int, what string) {
+	for name, n := range CountSlab(t) {
+		lab.Above(t, before[name]+limit, n, "%s: objects in %s", what, name)
+	}
+}
+
+// Available is MemAvailable of /proc/meminfo, in kB.
+func Available(t *lab.T) int {
+	for _, line := range t.Lines("/proc/meminfo") {
+		if rest, ok := strings.CutPrefix(line, "MemAvailable:"); ok {
+			n, err := strconv.Atoi(strings.TrimSuffix(strings.TrimSpace(rest), " kB"))
+			t.Must(err, "parse %q", line)
+			return n
+		}
+	}
+	t.Fatalf("no MemAvailable in /proc/meminfo")
+	return 0
+}
+
+// kmemleak is where it is controlled and read.
+const kmemleak = "/sys/kernel/debug/kmemleak"
+
+// grace is longer than MSECS_MIN_AGE of mm/kmemleak.c: younger objects are not
+// reported.
+const grace = 6 * time.Second
+
+// Forget makes kmemleak say nothing of what was lost until now.
+func Forget(t *lab.T) {
+	if t.Facts.Meets(contract.Kmemleak) {
+		t.Must(t.WriteFile(kmemleak, "scan"), "scan for lost memory")
+		t.Must(t.WriteFile(kmemleak, "clear"), "clear kmemleak")
+	}
+}
+
+// None asserts that kmemleak, if the kernel has it, finds nothing that was
+// lost since [Forget]. It scans twice, as an object that is changed between
+// two scans is alive.
+func None(t *lab.T, what string) {
+	if !t.Facts.Meets(contract.Kmemleak) {
+		return
+	}
+	t.Must(t.WriteFile(kmemleak, "scan"), "scan for lost memory")
+	time.Sleep(grace)
+	t.Must(t.WriteFile(kmemleak, "scan"), "scan for lost memory")
+	report, err := os.ReadFile(kmemleak)
+	t.Must(err, "read kmemleak")
+	t.Tally.Did("kmemleak.scans", nil)
+	if lab.Equal(t, strings.Count(string(report), "unreferenced object"), 0, "%s: lost objects", what) {
+		return
+	}
+	// The stack says who lost it. Into the kernel's log, which is read for it.
+	for line := range strings.Lines(string(report[:min(len(report), maxReport)])) {
+		logLine(t, strings.TrimRight(line, "\n"))
+	}
+}
+
+// maxReport bounds how much of a report is shown, in bytes.
+const maxReport = 4096
+
+// logLine writes a warning to the kernel's log.
+func logLine(t *lab.T, line string) {
+	fd, err := unix.Open("/dev/kmsg", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	t.Must(err, "open /dev/kmsg")
+	defer unix.Close(fd)
+	_, err = unix.Write(fd, []byte("<4>"+line))
+	t.Must(err, "write to /dev/kmsg")
+}

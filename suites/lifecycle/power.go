@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lifecycle
+
+import (
+	"encoding/binary"
+	"time"
+
+	"noiommu-farm/suites/lab"
+	"noiommu-farm/suites/uapi"
+)
+
+// LC-11: who has the device closed leaves it asleep, and whoever opens it
+// finds it awake.
+func runtimePM(t *lab.T) {
+	lab.Equal(t, t.ReadFile("/sys/module/vfio_pci/parameters/disable_idle_d3"), "N", "disable_idle_d3")
+	states := 0
+	for _, d := range t.Devices {
+		// A device without the capability is suspended all the same, but knows
+		// no state to be in.
+		hasStates := powerManagement(t, d)
+		if hasStates {
+			states++
+		}
+		expect := func(status, state, when string) {
+			awaitStatus(t, d, status)
+			lab.Equal(t, t.ReadFile(d.Sysfs("power/runtime_status")), status, "%s %s: runtime_status", d.Model, when)
+			if hasStates {
+				lab.Equal(t, t.ReadFile(d.Sysfs("power_state")), state, "%s %s: power_state", d.Model, when)
+			}
+		}
+		for range 3 {
+			expect("suspended", "D3hot", "closed")
+			dev := t.Open(d)
+			fd := t.IOMMUFD()
+			dev.Bind(fd)
+			expect("active", "D0", "bound")
+			_, err := dev.Info()
+			t.OK(err, "%s: VFIO_DEVICE_GET_INFO", d.Model)
+			region, err := dev.Region(uapi.VFIO_PCI_CONFIG_REGION_INDEX)
+			t.OK(err, "%s: VFIO_DEVICE_GET_REGION_INFO(config)", d.Model)
+			var vendor [2]byte
+			_, err = dev.Pread(vendor[:], int64(region.Offset))
+			t.OK(err, "%s: read the vendor", d.Model)
+			lab.Equal(t, uint64(binary.LittleEndian.Uint16(vendor[:])), d.Vendor(t), "%s: vendor as the device says it", d.Model)
+			t.Must(dev.Close(), "close the cdev")
+			t.Must(fd.Close(), "close the iommufd")
+		}
+		expect("suspended", "D3hot", "closed again")
+	}
+	lab.Above(t, states, 0, "devices with power states")
+}
+
+// awaitStatus waits for the device to come to rest in a status: it is suspended
+// by a worker of the kernel, some time after it was closed.
+func awaitStatus(t *lab.T, d *lab.Device, status string) {
+	for deadline := time.Now().Add(20 * time.Second); t.ReadFile(d.Sysfs("power/runtime_status")) != status; {
+		if time.Now().After(deadline) {
+			return // the assertion tells
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// powerManagement says whether the function has the PCI power management
+// capability (include/uapi/linux/pci_regs.h).
+func powerManagement(t *lab.T, d *lab.Device) bool {
+	const (
+		status, hasList = 0x06, 1 << 4
+		pointer         = 0x34
+		powerCapability = 1
+		most            = 48
+	)
+	config := t.ReadFile(d.Sysfs("config"))
+	if len(config) < 0xff || config[status]&hasList == 0 {
+		return false
+	}
+	at := config[pointer]
+	for range most {
+		if at < 0x40 || at > 0xfc {
+			return false
+		}
+		if config[at] == powerCapability {
+			return true
+		}
+		at = config[at+1]
+	}
+	return false
+}
