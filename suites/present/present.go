@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package present proves that the unsafe mode changes nothing for a device
-// behind an IOMMU.
+// behind an IOMMU, and what it changes when the IOMMU is off or beside the
+// device.
 package present
 
 import (
@@ -14,60 +15,96 @@ import (
 
 // Tests are the suite's tests.
 var Tests = []lab.Test{
-	{ID: "IP-01", Run: ordinaryNodes},
+	{ID: "IP-01", Run: ordinary},
 	{ID: "IP-02", Run: modeOff},
 	{ID: "IP-03", Run: reservedIOVAs},
 	{ID: "IP-04", Run: noAddress},
+	{ID: "IP-05", Run: translated},
+	{ID: "IP-06", Run: insecureInterrupts},
+	{ID: "IP-07", Run: passthrough},
+	{ID: "IP-08", Run: switchedOff},
+	{ID: "IP-09", Run: besideEachOther},
+	{ID: "IP-10", Run: otherIOMMUs},
 }
 
 // IP-01: no prefix, no taint, no capability.
-func ordinaryNodes(t *lab.T) {
+func ordinary(t *lab.T) {
 	lab.Equal(t, t.UnsafeMode(), "Y", "enable_unsafe_noiommu_mode")
-	expectOrdinary(t)
+	rebindOrdinary(t)
 }
 
-// IP-02: and the same with the mode off.
+// IP-02: and the same with the mode off, or without any.
 func modeOff(t *lab.T) {
-	t.SetUnsafeMode(false)
-	expectOrdinary(t)
+	if t.Facts.Config.Noiommu {
+		t.SetUnsafeMode(false)
+	}
+	rebindOrdinary(t)
 }
 
-// expectOrdinary asserts everything about the nodes of the devices, bound with
-// the mode as it is.
-func expectOrdinary(t *lab.T) {
+// rebindOrdinary binds the devices anew, with the mode as it is, and asserts
+// that it makes ordinary devices of them.
+func rebindOrdinary(t *lab.T) {
 	for _, d := range t.Devices {
 		t.Must(t.Unbind(d), "unbind %s", d.BDF)
-		t.Must(t.Bind(d), "bind %s", d.BDF)
+		bindOrdinary(t, d)
+		useOrdinary(t, d)
+	}
+}
 
-		name, id := t.CdevName(d), t.GroupID(d)
-		index, ordinary := strings.CutPrefix(name, "vfio")
-		lab.Equal(t, ordinary && index != "" && strings.Trim(index, "0123456789") == "", true, "%s: %q is vfio and a number", d.Model, name)
-		t.Absent("/sys/kernel/iommu_groups/" + id + "/name")
-		for _, path := range []string{"/dev/vfio/" + id, "/dev/vfio/devices/" + name} {
-			node, err := t.Stat(path)
-			if t.OK(err, "stat %s", path) {
-				lab.Equal(t, node.Mode, lab.Mode(unix.S_IFCHR|0o600), "%s: type and mode of %s", d.Model, path)
-			}
-		}
-		lab.Equal(t, t.ReadLink("/sys/class/vfio-dev/"+name) != "", true, "%s: /sys/class/vfio-dev/%s", d.Model, name)
+// bindOrdinary binds a device behind an IOMMU and asserts everything about its
+// nodes: they have no prefix, and nothing is tainted.
+func bindOrdinary(t *lab.T, d *lab.Device) {
+	const prefix = "noiommu-"
+	taint, log := t.Taint(), t.KernelLog()
+	t.Must(t.Bind(d), "bind %s", d.BDF)
+	lab.Equal(t, t.Taint(), taint, "%s: taint after the bind", d.Model)
+	lab.Equal(t, lab.Count(log.Messages(), "Adding kernel taint"), 0, "%s: messages of a taint", d.Model)
+
+	var nodes []string
+	name, id := t.CdevName(d), t.GroupID(d)
+	index, unprefixed := strings.CutPrefix(name, "vfio")
+	lab.Equal(t, unprefixed && index != "" && strings.Trim(index, "0123456789") == "", true, "%s: %q is vfio and a number", d.Model, name)
+	lab.Equal(t, t.ReadLink("/sys/class/vfio-dev/"+name) != "", true, "%s: /sys/class/vfio-dev/%s", d.Model, name)
+	t.Absent("/sys/class/vfio-dev/" + prefix + name)
+	t.Absent("/dev/vfio/devices/" + prefix + name)
+	t.Absent("/dev/vfio/" + prefix + id)
+	t.Absent("/sys/class/vfio/" + prefix + id)
+	t.Absent("/sys/kernel/iommu_groups/" + id + "/name")
+	if t.Facts.Config.Cdev {
+		nodes = append(nodes, "/dev/vfio/devices/"+name)
+	}
+	if t.Facts.Config.Group {
+		nodes = append(nodes, "/dev/vfio/"+id)
 		lab.Equal(t, t.ReadLink("/sys/class/vfio/"+id) != "", true, "%s: /sys/class/vfio/%s", d.Model, id)
-		t.Absent("/dev/vfio/noiommu-" + id)
-		t.Absent("/dev/vfio/devices/noiommu-" + name)
-		lab.Equal(t, t.Taint()&lab.TaintUser, 0, "taint after the bind, bit U")
+	}
+	for _, path := range nodes {
+		node, err := t.Stat(path)
+		if t.OK(err, "stat %s", path) {
+			lab.Equal(t, node.Mode, lab.Mode(unix.S_IFCHR|0o600), "%s: type and mode of %s", d.Model, path)
+			lab.Equal(t, node.UID, 0, "%s: owner of %s", d.Model, path)
+		}
+	}
+}
 
-		// Root owns the nodes; no capability is asked for on top of that.
-		path := t.CdevPath(d)
-		t.WithCaps(0, func() {
-			dev, err := t.TryOpen(path, d)
+// useOrdinary opens the device in each way: root owns the nodes, and no
+// capability is asked for on top of that. The kernel has nothing to say of it.
+func useOrdinary(t *lab.T, d *lab.Device) {
+	log := t.KernelLog()
+	t.WithCaps(0, func() {
+		if t.Facts.Config.Cdev {
+			dev, err := t.TryOpen(t.CdevPath(d), d)
 			if t.OK(err, "%s: open the cdev without capabilities", d.Model) {
+				dev.Bind(t.IOMMUFD())
+				_, err := dev.Info()
+				t.OK(err, "%s: VFIO_DEVICE_GET_INFO without capabilities", d.Model)
 				t.Must(dev.Close(), "close the cdev")
 			}
+		}
+		if t.Facts.Config.Group {
 			t.Must(t.OpenGroup(d).Close(), "close the group")
-		})
-	}
-	for _, name := range append(t.List("/dev/vfio"), t.List("/dev/vfio/devices")...) {
-		lab.Equal(t, strings.HasPrefix(name, "noiommu"), false, "%q in /dev/vfio begins with noiommu", name)
-	}
+		}
+	})
+	lab.Equal(t, lab.Count(log.Messages(), "vfio-noiommu"), 0, "%s: messages of vfio-noiommu", d.Model)
 }
 
 // IP-04: no physical address, whatever is asked.
