@@ -50,6 +50,11 @@ type Tree struct {
 	Dir     string // the files
 	Version string // from the Makefile: "7.3.4", "7.4.0-rc1"
 	Origin  string // what it was made from, for people
+
+	// Of a tree that With made: the ID of the tree that was patched, and those
+	// of the patches, in order. A tree with these has been written by anyone.
+	Base   string
+	Series []string
 }
 
 // Manifest reads the list of the tree's files.
@@ -203,6 +208,13 @@ func (s *Store) put(ctx context.Context, work string, m Manifest, from *os.Root,
 	if _, err := version(from.FS()); err != nil {
 		return "", err
 	}
+	return s.assemble(ctx, work, m, from, take, s.nearest)
+}
+
+// assemble is put with the tree to share files with: near opens it, and says
+// of which entries.
+func (s *Store) assemble(ctx context.Context, work string, m Manifest, from *os.Root, take bool,
+	near func(Manifest) (*os.Root, func(Entry) bool, error)) (string, error) {
 	id := m.ID()
 	if s.has(id) {
 		return id, nil
@@ -215,13 +227,13 @@ func (s *Store) put(ctx context.Context, work string, m Manifest, from *os.Root,
 	if s.has(id) {
 		return id, nil
 	}
-	near, shared, err := s.nearest(m)
+	neighbour, shared, err := near(m)
 	if err != nil {
 		return "", err
 	}
 	defer func() {
-		if near != nil {
-			near.Close()
+		if neighbour != nil {
+			neighbour.Close()
 		}
 	}()
 	whole := filepath.Join(work, "whole")
@@ -249,8 +261,8 @@ func (s *Store) put(ctx context.Context, work string, m Manifest, from *os.Root,
 		switch {
 		case e.Kind == 'l':
 			err = out.Symlink(e.Data, to)
-		case shared[e]:
-			err = os.Link(filepath.Join(near.Name(), filepath.FromSlash(e.Path)), filepath.Join(whole, filepath.FromSlash(to)))
+		case neighbour != nil && shared(e):
+			err = os.Link(filepath.Join(neighbour.Name(), filepath.FromSlash(e.Path)), filepath.Join(whole, filepath.FromSlash(to)))
 		case take:
 			err = os.Rename(filepath.Join(from.Name(), filepath.FromSlash(e.Path)), filepath.Join(whole, filepath.FromSlash(to)))
 		default:
@@ -301,7 +313,7 @@ func copyChecked(from, out *os.Root, e Entry, to string, buffer []byte) error {
 
 // nearest opens the tree in the store that has most entries in common with m,
 // and says which. It returns nil when there is none.
-func (s *Store) nearest(m Manifest) (*os.Root, map[Entry]bool, error) {
+func (s *Store) nearest(m Manifest) (*os.Root, func(Entry) bool, error) {
 	ids, err := os.ReadDir(s.path("sources"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, err
@@ -331,7 +343,7 @@ func (s *Store) nearest(m Manifest) (*os.Root, map[Entry]bool, error) {
 		return nil, nil, nil
 	}
 	root, err := os.OpenRoot(s.path("sources", best, "tree"))
-	return root, shared, err
+	return root, func(e Entry) bool { return shared[e] }, err
 }
 
 var makefileLine = regexp.MustCompile(`(?m)^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION)[ \t]*=[ \t]*([^\s]*)[ \t]*$`)
@@ -349,6 +361,11 @@ func version(tree fs.FS) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%w: it has no Makefile at its top", errNotKernel)
 	}
+	return parseVersion(data)
+}
+
+// parseVersion reads the version off the text of a kernel's top Makefile.
+func parseVersion(data []byte) (string, error) {
 	v := map[string]string{}
 	for _, m := range makefileLine.FindAllSubmatch(data, -1) {
 		if _, twice := v[string(m[1])]; !twice {
