@@ -69,6 +69,7 @@ func TestProfiles(t *testing.T) {
 	all := map[string]string{
 		"VFIO": "y", "VFIO_GROUP": "y", "VFIO_CONTAINER": "y", "VFIO_DEVICE_CDEV": "y",
 		"VFIO_NOIOMMU": "y", "IOMMUFD": "y", "IOMMUFD_NOIOMMU": "y", "IOMMUFD_VFIO_CONTAINER": "n", "KASAN": "n",
+		"MEMCG": "y", "USER_NS": "y", "IA32_EMULATION": "y", "PM": "y", "FAILSLAB": "y", "PCI_P2PDMA": "y", "VFIO_PCI_DMABUF": "n", "KVM": "n",
 	}
 	but := func(pairs ...string) map[string]string {
 		m := map[string]string{}
@@ -90,6 +91,7 @@ func TestProfiles(t *testing.T) {
 			{"k-off", but("VFIO_NOIOMMU", "n", "IOMMUFD_NOIOMMU", "n"), ""},
 			{"k-mod", but("VFIO", "m", "IOMMUFD", "m", "VFIO_PCI", "m"), ""},
 			{"k-dbg", but("KASAN", "y", "PROVE_LOCKING", "y", "DEBUG_SPINLOCK", "y", "DEBUG_KMEMLEAK", "y", "DEBUG_LIST", "y", "FAILSLAB", "y", "FAULT_INJECTION_DEBUG_FS", "y"), ""},
+			{"k-more", but("VFIO_MDEV", "y", "VFIO_PCI_DMABUF", "y", "KVM", "y", "KVM_VFIO", "y", "SECURITY_LOCKDOWN_LSM", "y", "MODULES", "n"), ""},
 			{"k-cdev,debug", but("VFIO_GROUP", "n", "VFIO_CONTAINER", "n", "KASAN", "y"), ""},
 		},
 		"7.2": {
