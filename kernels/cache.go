@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"noiommu-farm/kernels/build"
 	"noiommu-farm/kernels/kconfig"
@@ -55,7 +56,7 @@ func (c *Cache) Build(ctx context.Context, r Request, progress func(Progress)) (
 	if err := os.MkdirAll(c.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("open cache: %w", err)
 	}
-	compiler, err := build.Compiler(ctx)
+	tools, err := build.FindToolchain(ctx, r.Compiler)
 	if err != nil {
 		return nil, fmt.Errorf("build kernel: %w", err)
 	}
@@ -64,10 +65,10 @@ func (c *Cache) Build(ctx context.Context, r Request, progress func(Progress)) (
 		return nil, fmt.Errorf("build kernel: %w", err)
 	}
 	w := want{
-		tree:     tree,
-		options:  kconfig.Merge(r.Config.fragments, tree.Version),
-		compiler: compiler,
-		config:   r.Config.Name,
+		tree:    tree,
+		options: kconfig.Merge(r.Config.fragments, tree.Version),
+		tools:   tools,
+		config:  r.Config.Name,
 	}
 	if b, err := c.lookup(ctx, w, false); b != nil || err != nil {
 		return b, err
@@ -124,7 +125,11 @@ func (c *Cache) tree(ctx context.Context, s Source, progress func(Progress)) (so
 			see(Progress{Step: step, Note: note, Done: done, Total: total})
 		},
 	}
-	return store.Get(ctx, s.spec)
+	tree, err := store.Get(ctx, s.spec)
+	if err != nil {
+		return tree, err
+	}
+	return store.With(ctx, tree, s.series)
 }
 
 // serialize lets many goroutines call a function that expects one caller.
@@ -142,15 +147,21 @@ func serialize(progress func(Progress)) (see func(Progress), done func()) {
 
 // A want is a request whose words have become content.
 type want struct {
-	tree     source.Tree
-	options  []kconfig.Option
-	compiler string
-	config   string
+	tree    source.Tree
+	options []kconfig.Option
+	tools   build.Toolchain
+	config  string
 }
 
-// key names the build: equal keys are equal bytes.
+// key names the build: equal keys are equal bytes. A series is part of it, not
+// only what became of the source: it may leave the same files as another, and
+// a build that somebody's makefiles ran in must not be taken for one without.
 func (w want) key() string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "recipe %d\nsource %s\ncompiler %s\n%s", recipe, w.tree.ID, w.compiler, kconfig.Text(w.options)))
+	text := fmt.Appendf(nil, "recipe %d\nsource %s\ncompiler %s\n%s", recipe, w.tree.ID, w.tools.Version, kconfig.Text(w.options))
+	if w.tree.Base != "" {
+		text = fmt.Appendf(text, "base %s\nseries %s\n", w.tree.Base, strings.Join(w.tree.Series.IDs(), " "))
+	}
+	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:])[:40]
 }
 

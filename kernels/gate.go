@@ -39,7 +39,7 @@ func (c *Cache) kconfig(ctx context.Context, s Source) ([]KconfigResult, error) 
 	if err := os.MkdirAll(c.Dir, 0o755); err != nil {
 		return nil, err
 	}
-	if _, err := build.Compiler(ctx); err != nil {
+	if _, err := build.FindToolchain(ctx, ""); err != nil {
 		return nil, err
 	}
 	tree, err := c.tree(ctx, s, func(Progress) {})

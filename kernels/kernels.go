@@ -21,20 +21,31 @@ import (
 	"noiommu-farm/internal/fault"
 	"noiommu-farm/kernels/configs"
 	"noiommu-farm/kernels/kconfig"
+	"noiommu-farm/kernels/series"
 	"noiommu-farm/kernels/source"
 )
 
-// A Source says where kernel code comes from.
-type Source struct{ spec source.Spec }
+// A Source says where kernel code comes from, and what is put on it.
+type Source struct {
+	spec   source.Spec
+	series series.Series
+}
 
-// String is the source as [ParseSource] reads it, with absolute paths.
+// String is the source as [ParseSource] reads it, with absolute paths. It says
+// nothing of a series.
 func (s Source) String() string { return s.spec.String() }
+
+// With is the source with a series on it, in the place of the one it has.
+func (s Source) With(p series.Series) Source {
+	s.series = p
+	return s
+}
 
 // ParseSource reads debian:VERSION, tree:DIR, tree:DIR@REF or tarball:FILE.
 // Anything else is a *fault.Usage that lists them.
 func ParseSource(spec string) (Source, error) {
 	s, err := source.Parse(spec)
-	return Source{s}, err
+	return Source{spec: s}, err
 }
 
 // A Configuration is a list of Kconfig fragments. Options of a later one win.
@@ -124,8 +135,9 @@ func userFragment(path string) (kconfig.Fragment, error) {
 
 // A Request is what to build.
 type Request struct {
-	Source Source
-	Config Configuration
+	Source   Source
+	Config   Configuration
+	Compiler string // gcc, clang, clang-N; "" is gcc
 }
 
 // Progress says what a build is doing now.
@@ -150,8 +162,10 @@ type Build struct {
 	Release    string // as uname -r says
 	Version    string // of the source's Makefile
 
-	SourceID  string // hash of the source's content
-	Origin    string // what the source was made from, for people
+	SourceID  string   // hash of the source's content
+	Base      string   // of a patched source: hash of that without the series; ""
+	Series    []string // ids of the patches on it, in order
+	Origin    string   // what the source was made from, for people
 	Compiler  string
 	Selftests []Selftest
 

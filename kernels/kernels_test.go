@@ -57,7 +57,7 @@ func child(text string) error {
 		return err
 	}
 	c := Cache{Dir: r.Cache, Jobs: 1, Log: func(s string) { fmt.Fprintln(os.Stderr, s) }}
-	b, err := c.Build(context.Background(), Request{source, config}, func(p Progress) {
+	b, err := c.Build(context.Background(), Request{Source: source, Config: config}, func(p Progress) {
 		fmt.Fprintf(os.Stderr, "progress %s %d\n", p.Step, p.Done)
 	})
 	if err != nil {
@@ -109,7 +109,7 @@ func (l *lab) request(t *testing.T) Request {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Request{s, c}
+	return Request{Source: s, Config: c}
 }
 
 func (l *lab) build(t *testing.T) *Build {

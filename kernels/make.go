@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"noiommu-farm/internal/fault"
@@ -40,7 +41,7 @@ func (c *Cache) make(ctx context.Context, w want, progress func(Progress)) (err 
 	defer logFile.Close()
 
 	j := build.Job{
-		Tree: w.tree.Dir, Version: w.tree.Version, Options: w.options,
+		Tree: w.tree.Dir, Version: w.tree.Version, Options: w.options, Toolchain: w.tools,
 		Objects:   filepath.Join(work, objects),
 		Selftests: filepath.Join(work, "selftests"),
 		Modules:   filepath.Join(entry, "modules"),
@@ -108,7 +109,8 @@ func (c *Cache) make(ctx context.Context, w want, progress func(Progress)) (err 
 	r := record{
 		Recipe: recipe, Key: key,
 		Source: w.tree.ID, Version: w.tree.Version, Origin: w.tree.Origin,
-		Configuration: w.config, Options: w.list(), Compiler: w.compiler,
+		Base: w.tree.Base, Series: w.series(), Runs: slices.ContainsFunc(w.tree.Series.Touched(), runs),
+		Configuration: w.config, Options: w.list(), Compiler: w.tools.Version,
 		Release: result.Release, Neighbour: near.key,
 		Steps: result.Steps, Seconds: time.Since(start).Seconds(),
 		Selftests: result.Selftests, Modules: result.Modules,
@@ -129,6 +131,14 @@ func (w want) list() []string {
 		l[i] = o.Name + "=" + o.Value
 	}
 	return l
+}
+
+// series is the patches as a record has them; nil when there are none.
+func (w want) series() []string {
+	if w.tree.Base == "" {
+		return nil
+	}
+	return w.tree.Series.IDs()
 }
 
 // copyFile makes a new file: kbuild writes some of its own in place, so an

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"noiommu-farm/kernels/sandbox"
@@ -41,8 +42,32 @@ const (
 	costOfFile   = 1
 )
 
+// trusts says whether the objects of a build may become part of what is
+// wanted. What a series had a build execute may have left anything in them: a
+// build with a series is good for that series alone, and for what comes behind
+// it when it changed nothing that a build executes.
+func (w want) trusts(r record) bool {
+	if len(r.Series) == 0 {
+		return r.Base == ""
+	}
+	mine := w.series()
+	return !r.Runs && r.Base == w.tree.Base && len(r.Series) <= len(mine) && slices.Equal(r.Series, mine[:len(r.Series)])
+}
+
+// runs says whether a build may execute what is in a file, rather than compile
+// it into the kernel.
+func runs(name string) bool {
+	switch {
+	case strings.HasPrefix(name, "Documentation/"), strings.HasPrefix(name, "tools/testing/"):
+		return false // selftests are built where no object is
+	case strings.HasPrefix(name, "scripts/"), strings.HasPrefix(name, "usr/"), strings.Contains("/"+name, "/tools/"), strings.Contains(name, "/boot/"):
+		return true // programs that a build makes for itself
+	}
+	return !slices.Contains([]string{".c", ".h", ".S", ".dts", ".dtsi", ".rst", ".txt", ".yaml"}, path.Ext(name)) && path.Base(name) != "MAINTAINERS"
+}
+
 // neighbour finds the build that has least to be compiled again. Builds with
-// another compiler share nothing.
+// another compiler share nothing, and see trusts.
 func (c *Cache) neighbour(ctx context.Context, w want) (neighbour, error) {
 	entries, err := os.ReadDir(c.path("builds"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -65,8 +90,11 @@ func (c *Cache) neighbour(ctx context.Context, w want) (neighbour, error) {
 		if r.Neighbour == "" && (likest < 0 || cost < likest) {
 			likest, expected = cost, r.Steps
 		}
-		if r.Compiler != w.compiler || !exists(filepath.Join(dir, objects)) {
+		if r.Compiler != w.tools.Version || !w.trusts(r) || !exists(filepath.Join(dir, objects)) {
 			continue
+		}
+		if nearest >= 0 && (cost > nearest || cost == nearest && r.Source != w.tree.ID) {
+			continue // comparing sources takes a while
 		}
 		changed, known := diffs[r.Source]
 		if !known {
@@ -143,6 +171,8 @@ func incremental(changed []source.Change) bool {
 			continue // selftests are always built from nothing
 		case strings.HasPrefix(c.Path, "Documentation/"):
 			continue
+		case strings.HasPrefix(c.Path, "drivers/") && (base == "Makefile" || base == "Kbuild"):
+			continue // lists of objects and flags, which kbuild compares with the commands it kept
 		case strings.HasPrefix(c.Path, "scripts/"), strings.HasPrefix(c.Path, "tools/"), strings.HasPrefix(c.Path, "arch/x86/tools/"),
 			strings.HasPrefix(base, "Makefile"), strings.HasPrefix(base, "Kbuild"), strings.HasSuffix(base, ".mk"):
 			return false

@@ -37,7 +37,7 @@ func TestNeighbourEqualsClean(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		b, err := c.Build(t.Context(), Request{s, configuration}, nil)
+		b, err := c.Build(t.Context(), Request{Source: s, Config: configuration}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -121,7 +121,9 @@ func TestIncremental(t *testing.T) {
 		{source.Change{Path: "drivers/vfio/vfio_main.c", Old: old}, true},
 		{source.Change{Path: "drivers/vfio/vfio_main.c", Old: old, New: link}, false},
 		{source.Change{Path: "drivers/vfio/Kconfig", Old: old, New: new}, true},
-		{source.Change{Path: "drivers/vfio/Makefile", Old: old, New: new}, false},
+		{source.Change{Path: "drivers/vfio/Makefile", Old: old, New: new}, true},
+		{source.Change{Path: "lib/Makefile", Old: old, New: new}, false},
+		{source.Change{Path: "drivers/vfio/Makefile.lib", Old: old, New: new}, false},
 		{source.Change{Path: "Kbuild", Old: old, New: new}, false},
 		{source.Change{Path: "arch/x86/Makefile.um", Old: old, New: new}, false},
 		{source.Change{Path: "scripts/mod/modpost.c", Old: old, New: new}, false},

@@ -18,8 +18,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"noiommu-farm/internal/fault"
 	"noiommu-farm/kernels/kconfig"
@@ -56,10 +59,13 @@ type Job struct {
 	Tree      string // the source; it is only read
 	Version   string // of the source
 	Covers    []sandbox.Mount
+	Base      Base
 	Options   []kconfig.Option
-	Objects   string // the build directory
-	Selftests string // an empty directory
-	Modules   string // an empty directory
+	Toolchain Toolchain
+	Limits    sandbox.Limits // zero fields: what a build may need
+	Objects   string         // the build directory
+	Selftests string         // an empty directory
+	Modules   string         // an empty directory
 	Jobs      int
 	Log       io.Writer // all that make prints
 	LogPath   string    // where a reader finds it
@@ -69,10 +75,19 @@ type Job struct {
 	See func(step string, done, total int, eta time.Duration)
 }
 
+// A Base is the configuration that the options change. The zero Base is
+// allnoconfig: what nobody asked for is off.
+type Base struct {
+	Target string // "defconfig"; ""
+	Text   string // a whole .config; ""
+}
+
 // A Result is what a build left in its directories.
 type Result struct {
-	Release   string // as uname -r says
-	Steps     int    // lines that kbuild printed: objects, archives, links
+	Release   string    // as uname -r says
+	Steps     int       // lines that kbuild printed: objects, archives, links
+	Compiled  []string  // objects, below the build directory, sorted
+	Warnings  []Warning // of what was compiled
 	Selftests []Selftest
 	Modules   bool // something was installed in Modules
 }
@@ -102,7 +117,7 @@ func Run(ctx context.Context, j Job) (Result, error) {
 		return Result{}, err
 	}
 	var r Result
-	if r.Steps, r.Modules, err = j.compile(ctx, config); err != nil {
+	if err := j.compile(ctx, config, &r); err != nil {
 		return Result{}, err
 	}
 	release, err := os.ReadFile(filepath.Join(j.Objects, "include/config/kernel.release"))
@@ -130,12 +145,26 @@ func (j Job) make(ctx context.Context, extra io.Writer, kbuild bool, args ...str
 		sandbox.Mount{Outside: j.request(), Inside: inRequest},
 	)
 	return sandbox.Run(ctx, sandbox.Command{
-		Args:   append([]string{"make", "ARCH=" + arch}, args...),
+		Args:   slices.Concat([]string{"make", "ARCH=" + arch}, j.Toolchain.make, args),
 		Dir:    inObjects,
 		Env:    environment,
 		Mounts: mounts,
+		Limits: j.limits(),
 		Stderr: out,
 	})
+}
+
+// limits are generous to a build: no compiler needs what is here a job, with
+// all the kernel's checkers on.
+func (j Job) limits() sandbox.Limits {
+	l := j.Limits
+	if l.Processes == 0 {
+		l.Processes = 512 + 64*j.Jobs
+	}
+	if l.Memory == 0 {
+		l.Memory = int64(4+2*j.Jobs) << 30
+	}
+	return l
 }
 
 func (j Job) kbuild(ctx context.Context, extra io.Writer, args ...string) error {
@@ -148,15 +177,29 @@ func (j Job) request() string { return j.Objects + ".request" }
 // failed turns the failure of make into the right kind of error: the kernel's
 // if a compiler says so, the machine's if it ran out of something.
 func (j Job) failed(stage string, err error, output *findings) error {
+	var limit *sandbox.LimitError
+	if errors.As(err, &limit) {
+		return &fault.Kernel{Stage: stage, Err: output.stopped(limit), Log: j.LogPath}
+	}
 	var exit *sandbox.ExitError
 	if !errors.As(err, &exit) {
 		return fmt.Errorf("%s: %w", stage, err)
 	}
-	if output.machine != "" {
+	if output.machine != "" && !(fullDisk.MatchString(output.machine) && j.hasRoom()) {
 		return fmt.Errorf("%s: the machine gave up: %s (whole log: %s)", stage, output.machine, j.LogPath)
 	}
 	return &fault.Kernel{Stage: stage, Err: output.err(err), Log: j.LogPath}
 }
+
+// hasRoom says whether the disk that is built on has some left. Then what was
+// full is the build's own /tmp, and it was the build that filled it.
+func (j Job) hasRoom() bool {
+	var st unix.Statfs_t
+	return unix.Statfs(j.Objects, &st) == nil && int64(st.Bavail)*st.Bsize > room && st.Ffree > 0
+}
+
+// room is what a disk has left (bytes) that is not full.
+const room = 64 << 20
 
 func (j Job) configure(ctx context.Context) error {
 	j.See("configure", 0, 0, 0)
@@ -164,14 +207,67 @@ func (j Job) configure(ctx context.Context) error {
 		return fmt.Errorf("configure: %w", err)
 	}
 	var said bytes.Buffer
-	for _, target := range [][]string{{"KCONFIG_ALLCONFIG=" + inRequest, "allnoconfig"}, {"olddefconfig"}} {
+	conf := func(target ...string) error {
 		var f findings
-		if err := j.kbuild(ctx, io.MultiWriter(&said, &f), target...); err != nil {
+		err := j.kbuild(ctx, io.MultiWriter(&said, &f), target...)
+		if err != nil {
+			if refused := j.Toolchain.refused(said.String(), j.Version); refused != nil {
+				return refused
+			}
 			return j.failed("configure", err, &f)
 		}
+		return nil
+	}
+	switch {
+	case j.Base.Target != "":
+		if err := conf(j.Base.Target); err != nil {
+			return err
+		}
+		text, err := os.ReadFile(filepath.Join(j.Objects, Config))
+		if err != nil {
+			return fmt.Errorf("configure: %w", err)
+		}
+		if err := j.amend(string(text)); err != nil {
+			return err
+		}
+	case j.Base.Text != "":
+		if err := j.amend(j.Base.Text); err != nil {
+			return err
+		}
+	default:
+		if err := conf("KCONFIG_ALLCONFIG="+inRequest, "allnoconfig"); err != nil {
+			return err
+		}
+	}
+	if err := conf("olddefconfig"); err != nil {
+		return err
 	}
 	if unmet := kconfig.UnmetDependencies(said.String()); len(unmet) > 0 {
 		return &fault.Kernel{Stage: "configure", Err: fmt.Errorf("unmet direct dependencies: %s", strings.Join(unmet, "; ")), Log: j.LogPath}
+	}
+	return j.syncconfig(ctx)
+}
+
+// amend writes a .config with the options in the place of what it says of
+// them.
+func (j Job) amend(base string) error {
+	ours := map[string]bool{}
+	for _, o := range j.Options {
+		ours[o.Name] = true
+	}
+	var b strings.Builder
+	for line := range strings.Lines(base) {
+		name := strings.TrimPrefix(strings.TrimPrefix(strings.TrimSpace(line), "# "), "CONFIG_")
+		if i := strings.IndexAny(name, "= "); i >= 0 {
+			name = name[:i]
+		}
+		if !ours[name] {
+			b.WriteString(line)
+		}
+	}
+	b.WriteString("\n" + kconfig.Text(j.Options))
+	if err := os.WriteFile(filepath.Join(j.Objects, Config), []byte(b.String()), 0o644); err != nil {
+		return fmt.Errorf("configure: %w", err)
 	}
 	return nil
 }
@@ -225,27 +321,30 @@ func list(errs []error) error {
 	return errors.New(strings.Join(text, "; "))
 }
 
-func (j Job) compile(ctx context.Context, config map[string]string) (steps int, modules bool, err error) {
+// compile sets all of the result that it knows.
+func (j Job) compile(ctx context.Context, config map[string]string, r *Result) error {
 	targets := []string{fmt.Sprintf("-j%d", max(j.Jobs, 1)), "vmlinux", "bzImage"}
 	for _, v := range config {
-		modules = modules || v == "m"
+		r.Modules = r.Modules || v == "m"
 	}
-	if modules {
+	if r.Modules {
 		targets = append(targets, "modules")
 	}
 	count := counter{start: time.Now(), total: j.Expected, see: j.See}
 	j.See("compile", 0, j.Expected, 0)
 	var f findings
-	if err := j.kbuild(ctx, io.MultiWriter(&count, &f), targets...); err != nil {
-		return 0, false, j.failed("compile", err, &f)
+	var w warnings
+	if err := j.kbuild(ctx, io.MultiWriter(&count, &f, &w), targets...); err != nil {
+		return j.failed("compile", err, &f)
 	}
-	if modules {
+	r.Steps, r.Compiled, r.Warnings = count.done, w.compiled(), w.found
+	if r.Modules {
 		var f findings
 		if err := j.kbuild(ctx, &f, "INSTALL_MOD_PATH="+inModules, "modules_install"); err != nil {
-			return 0, false, j.failed("install modules", err, &f)
+			return j.failed("install modules", err, &f)
 		}
 	}
-	return count.done, modules, nil
+	return nil
 }
 
 // A suite is a directory under tools/testing/selftests that the farm builds.

@@ -44,6 +44,8 @@ var (
 	makeError     = regexp.MustCompile(`^make(\[[0-9]+\])?: \*\*\* `)
 	kconfigError  = regexp.MustCompile(`^[^\s:]*Kconfig[^\s:]*:[0-9]+: |^\S+:[0-9]+: (syntax error|error)|recursive dependency`)
 	machineError  = regexp.MustCompile(`No space left on device|Disk quota exceeded|Killed signal terminated program|virtual memory exhausted|Cannot allocate memory|Input/output error|: (not found|command not found)$|Permission denied$`)
+	fullDisk      = regexp.MustCompile(`No space left on device|Disk quota exceeded`)
+	excerpt       = regexp.MustCompile(`^\s*[0-9]*\s*\|`) // of the source, below a compiler's message
 	step          = regexp.MustCompile(`^  [A-Z][A-Z0-9_]*( \[M\])? +\S`)
 )
 
@@ -53,13 +55,26 @@ type findings struct {
 	compiler, other, makes []string
 	machine                string // the machine's fault, not the kernel's
 	last                   []string
+	shown                  int // lines of source that were kept below the first error; -1 when they ended
 }
 
-// maxFindings is how many lines of a kind an error quotes.
-const maxFindings = 4
+// How many lines of a kind an error quotes, and of the source below the first.
+const (
+	maxFindings = 4
+	maxExcerpt  = 4
+)
 
 func (f *findings) Write(p []byte) (int, error) {
 	f.write(p, func(line string) {
+		line = strings.ReplaceAll(line, inSource+"/", "") // people know it by another name
+		if len(f.compiler) == 1 && f.shown >= 0 {
+			if f.shown < maxExcerpt && excerpt.MatchString(line) {
+				f.compiler[0] += "\n" + line
+				f.shown++
+			} else {
+				f.shown = -1
+			}
+		}
 		switch {
 		case machineError.MatchString(line) && f.machine == "":
 			f.machine = line
@@ -95,6 +110,14 @@ func (f *findings) err(exit error) error {
 		}
 	}
 	return fmt.Errorf("it printed nothing: %w", exit)
+}
+
+// stopped says of a build that reached a limit what it printed last.
+func (f *findings) stopped(limit error) error {
+	if len(f.last) == 0 {
+		return fmt.Errorf("%w; it had printed nothing", limit)
+	}
+	return fmt.Errorf("%w; it had printed: %.300s", limit, strings.Join(f.last, "\n"))
 }
 
 // counter counts kbuild's steps and guesses when they will be done.
