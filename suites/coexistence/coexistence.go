@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package coexistence proves what the two interfaces of one device, and two
-// devices in one address space, promise each other.
+// devices of the same or of different kinds, promise each other.
 package coexistence
 
 import (
 	"golang.org/x/sys/unix"
 
 	"noiommu-farm/suites/lab"
-	"noiommu-farm/suites/uapi"
 )
 
 // Tests are the suite's tests.
@@ -17,6 +16,13 @@ var Tests = []lab.Test{
 	{ID: "CX-02", Run: perDevice},
 	{ID: "CX-03", Run: sharedHWPT},
 	{ID: "CX-04", Run: twoIOMMUFDs},
+	{ID: "CX-05", Run: twoIOASes},
+	{ID: "CX-06", Run: besideFirst},
+	{ID: "CX-07", Run: behindFirst},
+	{ID: "CX-08", Run: foreignHWPT},
+	{ID: "CX-09", Run: oneContainer},
+	{ID: "CX-10", Run: besideEmulated},
+	{ID: "CX-11", Run: toldToKVM},
 }
 
 // CX-01: a device is used through its group or through its cdev.
@@ -71,32 +77,38 @@ func sharedHWPT(t *lab.T) {
 
 // CX-02: what one device is used through is nothing to the other.
 func perDevice(t *lab.T) {
-	for i, a := range t.Devices {
-		b := t.Devices[(i+1)%len(t.Devices)]
-		group, container := t.OpenGroup(a), t.OpenContainer()
-		t.Must(group.SetContainer(container.Fd()), "VFIO_GROUP_SET_CONTAINER")
-		t.Must(container.SetIOMMU(uapi.VFIO_NOIOMMU_IOMMU), "VFIO_SET_IOMMU(NOIOMMU)")
-		byGroup, err := group.DeviceFd(a)
-		t.Must(err, "%s: VFIO_GROUP_GET_DEVICE_FD", a.Model)
-		byCdev, _ := t.ToAttached(b)
-		for _, dev := range []*lab.Cdev{byGroup, byCdev} {
-			_, err := dev.Info()
-			t.OK(err, "%s: VFIO_DEVICE_GET_INFO", dev.Device.Model)
+	a, b := t.Devices[0], t.Devices[1]
+	for _, first := range t.Ways() {
+		for _, second := range t.Ways() {
+			one, closeOne := first.Open(a)
+			two, closeTwo := second.Open(b)
+			who := first.Name + " and " + second.Name
+			for _, dev := range []*lab.Cdev{one, two} {
+				_, err := dev.Info()
+				t.OK(err, "%s: VFIO_DEVICE_GET_INFO of %s", who, dev.Device.BDF)
+			}
+			// Each is excluded from its own other side only.
+			excluded(t, a, first)
+			excluded(t, b, second)
+			closeOne()
+			_, err := two.Info()
+			t.OK(err, "%s: VFIO_DEVICE_GET_INFO after the other was closed", who)
+			closeTwo()
 		}
-		// Each is excluded from its own other side only.
-		other := t.Open(a)
-		arg := other.BindArg(t.IOMMUFD())
-		t.Fails(other.TryBind(&arg), unix.EBUSY, "%s: bind while its group is open", a.Model)
-		t.Must(other.Close(), "close the cdev")
-		_, err = t.TryOpenGroup(b)
-		t.Fails(err, unix.EBUSY, "%s: open the group while its cdev is bound", b.Model)
-
-		t.Must(byGroup.Close(), "close the device")
-		t.Must(group.Close(), "close the group")
-		_, err = byCdev.Info()
-		t.OK(err, "%s: VFIO_DEVICE_GET_INFO after the other was closed", b.Model)
-		t.Must(byCdev.Close(), "close the cdev")
 	}
+}
+
+// excluded asserts that a device in use cannot be used through its other side.
+func excluded(t *lab.T, d *lab.Device, used lab.Way) {
+	if used.Name == "cdev" {
+		_, err := t.TryOpenGroup(d)
+		t.Fails(err, unix.EBUSY, "%s: open the group while the cdev is bound", d.BDF)
+		return
+	}
+	other := t.Open(d)
+	arg := other.BindArg(t.IOMMUFD())
+	t.Fails(other.TryBind(&arg), unix.EBUSY, "%s: bind the cdev while the group is open", d.BDF)
+	t.Must(other.Close(), "close the cdev")
 }
 
 // CX-04: an address is that of the memory, whoever asks.

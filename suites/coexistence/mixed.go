@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package coexistence
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"noiommu-farm/suites/lab"
+	"noiommu-farm/suites/uapi"
+)
+
+// The range that x86 reserves for the messages of interrupts.
+const (
+	msiStart = 0xfee00000
+	msiLast  = 0xfeefffff
+)
+
+// iova is where tests map memory: free behind any IOMMU.
+const iova = 0x40000000
+
+// pair is a device behind an IOMMU and one beside it, bound to one iommufd.
+type pair struct {
+	fd             *lab.IOMMUFD
+	behind, beside *lab.Cdev
+	behindID       uint32
+	besideID       uint32
+}
+
+// bindPair binds the first device of each side to a new iommufd.
+func bindPair(t *lab.T) pair {
+	p := pair{fd: t.IOMMUFD(), behind: t.Open(t.IOMMUDevices()[0]), beside: t.Open(t.NoIOMMUDevices()[0])}
+	p.behindID, p.besideID = p.behind.Bind(p.fd), p.beside.Bind(p.fd)
+	return p
+}
+
+// expectRanges asserts what of an IOAS can be mapped: everything, or what a
+// device behind VT-d leaves, which is clear of the interrupts.
+func expectRanges(t *lab.T, s *lab.IOAS, narrow bool, when string, args ...any) {
+	when = fmt.Sprintf(when, args...)
+	ranges, alignment := s.IOVARanges()
+	lab.Equal(t, alignment, lab.PageSize, "%s: alignment", when)
+	if !narrow {
+		lab.Equal(t, fmt.Sprintf("%x", ranges), fmt.Sprintf("%x", []uapi.IOVARange{{Start: 0, Last: lab.MaxLength}}), "%s: ranges", when)
+		return
+	}
+	for _, r := range ranges {
+		lab.Equal(t, r.Last < msiStart || r.Start > msiLast, true, "%s: range %#x to %#x is clear of the interrupts", when, r.Start, r.Last)
+	}
+	if lab.Above(t, len(ranges), 1, "%s: number of ranges", when) {
+		lab.Differ(t, ranges[len(ranges)-1].Last, lab.MaxLength, "%s: the last IOVA", when)
+	}
+}
+
+// CX-05: in one iommufd each has an address space of its own kind.
+func twoIOASes(t *lab.T) {
+	p := bindPair(t)
+	lab.Differ(t, p.behindID, p.besideID, "ids of the two devices")
+	info, err := p.fd.HWInfo(p.behindID)
+	t.OK(err, "IOMMU_GET_HW_INFO of the device behind the IOMMU")
+	lab.Equal(t, info.OutDataType, uapi.IOMMU_HW_INFO_TYPE_INTEL_VTD, "IOMMU_GET_HW_INFO: out_data_type")
+	_, err = p.fd.HWInfo(p.besideID)
+	t.Fails(err, unix.EOPNOTSUPP, "IOMMU_GET_HW_INFO of the device beside the IOMMU")
+
+	ordinary, unsafe := p.fd.IOAS(), p.fd.IOAS()
+	a, b := t.Hugepages(1), t.Hugepages(1)
+	ordinary.Map(a, iova)
+	unsafe.Map(b, iova)
+	lab.Differ(t, p.behind.Attach(ordinary), p.beside.Attach(unsafe), "pt_ids of the two")
+	expect := func(when string, attached bool) {
+		expectRanges(t, ordinary, attached, "address space of the device behind the IOMMU, %s", when)
+		expectRanges(t, unsafe, false, "address space of the device beside the IOMMU, %s", when)
+		ordinary.ExpectNoPA(iova, lab.MaxLength, unix.EOPNOTSUPP)
+		unsafe.ExpectPA(iova, lab.MaxLength, b.PA(0), lab.HugeSize)
+		for _, dev := range []*lab.Cdev{p.behind, p.beside} {
+			_, err := dev.Info()
+			t.OK(err, "%s: VFIO_DEVICE_GET_INFO %s", dev.Device.BDF, when)
+		}
+	}
+	expect("both attached", true)
+	m := t.Pages(1)
+	t.Fails(ordinary.TryMap(m.VA(), lab.PageSize, msiStart), unix.EINVAL, "map at %#x behind the IOMMU", msiStart)
+	t.OK(unsafe.TryMap(m.VA(), lab.PageSize, msiStart), "map at %#x beside the IOMMU", msiStart)
+	t.OK(p.behind.Detach(), "detach the device behind the IOMMU")
+	expect("the other detached", false)
+	p.behind.Attach(ordinary)
+	expect("the other attached again", true)
+	t.OK(p.beside.Detach(), "detach the device beside the IOMMU")
+	unsafe.ExpectNoPA(iova, lab.MaxLength, unix.EOPNOTSUPP)
+	expectRanges(t, ordinary, true, "address space of the device behind the IOMMU, after the other was detached")
+	p.beside.Attach(unsafe)
+	expect("both attached again", true)
+}
+
+// CX-06: with the no-IOMMU device first, one address space serves both.
+func besideFirst(t *lab.T) {
+	p := bindPair(t)
+	ioas := p.fd.IOAS()
+	m, later, small := t.Hugepages(1), t.Hugepages(1), t.Pages(1)
+	ioas.Map(m, iova)
+	address := func() { ioas.ExpectPA(iova, lab.MaxLength, m.PA(0), lab.HugeSize) }
+
+	unsafe := p.beside.Attach(ioas)
+	expectRanges(t, ioas, false, "with the device beside the IOMMU")
+	address()
+	ordinary := p.behind.Attach(ioas)
+	lab.Differ(t, ordinary, unsafe, "pt_id of the device behind the IOMMU")
+	expectRanges(t, ioas, true, "with both devices")
+	address()
+	const above = iova + 2*lab.HugeSize
+	ioas.Map(later, above)
+	ioas.ExpectPA(above+0xabc, lab.MaxLength, later.PA(0xabc), lab.HugeSize-0xabc)
+	t.Fails(ioas.TryMap(small.VA(), lab.PageSize, msiStart), unix.EINVAL, "map at %#x with both devices", msiStart)
+	for _, hwpt := range []uint32{unsafe, ordinary} {
+		t.Fails(p.fd.Destroy(hwpt), unix.EBUSY, "IOMMU_DESTROY(hwpt %d) with both attached", hwpt)
+	}
+
+	// When the device behind the IOMMU leaves, so do its limits.
+	t.OK(p.behind.Detach(), "detach the device behind the IOMMU")
+	t.Fails(p.fd.Destroy(ordinary), unix.ENOENT, "IOMMU_DESTROY of its hwpt afterwards")
+	expectRanges(t, ioas, false, "after the device behind the IOMMU left")
+	address()
+	t.OK(ioas.TryMap(small.VA(), lab.PageSize, msiStart), "map at %#x", msiStart)
+
+	// With memory where its limits forbid it, it cannot come back.
+	_, err := p.behind.TryAttach(ioas.ID)
+	t.Fails(err, unix.EADDRINUSE, "attach the device behind the IOMMU with memory at %#x", msiStart)
+	expectRanges(t, ioas, false, "after the device behind the IOMMU was refused")
+	address()
+	_, err = ioas.Unmap(msiStart, lab.PageSize)
+	t.Must(err, "unmap at %#x", msiStart)
+	lab.Differ(t, p.behind.Attach(ioas), unsafe, "pt_id of the device behind the IOMMU, back again")
+	expectRanges(t, ioas, true, "with both devices again")
+	address()
+
+	// The address is that of the no-IOMMU device's table, and goes with it.
+	t.OK(p.beside.Detach(), "detach the device beside the IOMMU")
+	ioas.ExpectNoPA(iova, lab.MaxLength, unix.EOPNOTSUPP)
+	ioas.ExpectNoPA(above, lab.MaxLength, unix.EOPNOTSUPP)
+}
+
+// CX-07: and so it should with the no-IOMMU device second.
+func behindFirst(t *lab.T) {
+	p := bindPair(t)
+	ioas := p.fd.IOAS()
+	before, after := t.Hugepages(1), t.Hugepages(1)
+	ioas.Map(before, iova)
+	ordinary := p.behind.Attach(ioas)
+	lab.Differ(t, p.beside.Attach(ioas), ordinary, "pt_id of the device beside the IOMMU")
+	const above = iova + 2*lab.HugeSize
+	ioas.Map(after, above)
+	ioas.ExpectPA(iova, lab.MaxLength, before.PA(0), lab.HugeSize)
+	ioas.ExpectPA(above, lab.MaxLength, after.PA(0), lab.HugeSize)
+	expectRanges(t, ioas, true, "with both devices")
+}
+
+// CX-08: a table without hardware is none for a device behind an IOMMU.
+func foreignHWPT(t *lab.T) {
+	t.NoWarning()
+	p := bindPair(t)
+	unsafe, ordinary := p.fd.IOAS(), p.fd.IOAS()
+	m := t.Hugepages(1)
+	unsafe.Map(m, iova)
+	ordinary.Map(m, iova)
+	automatic := p.beside.Attach(unsafe)
+	made, err := p.fd.AllocHWPT(p.besideID, unsafe, 0, uapi.IOMMU_HWPT_DATA_NONE, nil)
+	t.Must(err, "IOMMU_HWPT_ALLOC of the device beside the IOMMU")
+	lab.Differ(t, made, automatic, "id of the hwpt made by hand")
+	refused := func(when string, want unix.Errno) {
+		for _, hwpt := range []uint32{automatic, made} {
+			_, err := p.behind.TryAttach(hwpt)
+			t.Fails(err, want, "attach the device behind the IOMMU %s to hwpt %d", when, hwpt)
+		}
+		expectRanges(t, unsafe, false, "address space of the device beside the IOMMU after the refusals")
+		unsafe.ExpectPA(iova, lab.MaxLength, m.PA(0), lab.HugeSize)
+	}
+	refused("while it is attached to nothing", unix.EINVAL)
+
+	own := p.behind.Attach(ordinary)
+	refused("while it is attached to another", unix.ENODEV)
+	expectRanges(t, ordinary, true, "its own address space after the refusals")
+	t.Fails(p.fd.Destroy(own), unix.EBUSY, "IOMMU_DESTROY of its own hwpt after the refusals")
+	lab.Equal(t, p.behind.Attach(ordinary), own, "pt_id when it is attached to its own again")
+
+	t.OK(p.behind.Detach(), "detach the device behind the IOMMU")
+	refused("after it was detached", unix.EINVAL)
+	expectRanges(t, ordinary, false, "its own address space after it was detached")
+	t.OK(p.beside.Detach(), "detach the device beside the IOMMU")
+	t.OK(p.fd.Destroy(made), "IOMMU_DESTROY of the hwpt made by hand")
+	t.Fails(p.fd.Destroy(automatic), unix.ENOENT, "IOMMU_DESTROY of the automatic hwpt")
+}
+
+// CX-09: a container is for groups of one kind.
+func oneContainer(t *lab.T) {
+	behind, beside := t.IOMMUDevices()[0], t.NoIOMMUDevices()[0]
+	try := func(name string, open func() *lab.Container, want unix.Errno) {
+		for _, order := range [][2]*lab.Device{{behind, beside}, {beside, behind}} {
+			first, second, container := t.OpenGroup(order[0]), t.OpenGroup(order[1]), open()
+			kind := uintptr(uapi.VFIO_NOIOMMU_IOMMU)
+			if order[0] == behind {
+				kind = uapi.VFIO_TYPE1v2_IOMMU
+			}
+			refused := func(when string) {
+				t.Fails(second.SetContainer(container.Fd()), want, "%s with %s: VFIO_GROUP_SET_CONTAINER of %s, %s", name, order[0].BDF, order[1].BDF, when)
+				flags, err := second.Status()
+				t.OK(err, "%s: VFIO_GROUP_GET_STATUS of the refused group", name)
+				lab.Equal(t, flags, uapi.VFIO_GROUP_FLAGS_VIABLE, "%s: flags of the refused group", name)
+			}
+			t.Must(first.SetContainer(container.Fd()), "%s: VFIO_GROUP_SET_CONTAINER of %s", name, order[0].BDF)
+			refused("before VFIO_SET_IOMMU")
+			t.Must(container.SetIOMMU(kind), "%s with %s: VFIO_SET_IOMMU(%d)", name, order[0].BDF, kind)
+			refused("after VFIO_SET_IOMMU")
+
+			// The one that was there first is not disturbed, the other can go
+			// elsewhere.
+			dev, err := first.DeviceFd(order[0])
+			t.Must(err, "%s: VFIO_GROUP_GET_DEVICE_FD of %s", name, order[0].BDF)
+			_, err = dev.Info()
+			t.OK(err, "%s: VFIO_DEVICE_GET_INFO of %s", name, order[0].BDF)
+			elsewhere := open()
+			t.OK(second.SetContainer(elsewhere.Fd()), "%s: VFIO_GROUP_SET_CONTAINER of %s, elsewhere", name, order[1].BDF)
+			t.Must(dev.Close(), "close the device")
+			t.Must(first.Close(), "close the first group")
+			t.Must(second.Close(), "close the second group")
+			t.Must(container.Close(), "close the container")
+			t.Must(elsewhere.Close(), "close the other container")
+		}
+	}
+	config := t.Facts.Config
+	if config.Container {
+		try("native container", t.OpenContainer, unix.EPERM)
+	}
+	if config.IOMMUFD {
+		try("iommufd", func() *lab.Container { return t.IOMMUFD().Container() }, unix.EINVAL)
+	}
+	if config.CompatContainer {
+		try("iommufd at /dev/vfio/vfio", t.OpenContainer, unix.EINVAL)
+	}
+}
