@@ -107,8 +107,8 @@ func Find(t *lab.T) *lab.Device {
 // New makes an opened and bound device ready: bus master on, and its rings in
 // memory that the device finds at address, the physical one or an IOVA.
 func New(c *lab.Cdev, memory []byte, address uint64) *Device {
-	c.EnableDMA()
-	d := &Device{t: c.T(), bar: c.BAR0(), rings: memory[:RingBytes]}
+	d := Messages(c)
+	d.rings = memory[:RingBytes]
 	d.write(controlRegister, d.read(controlRegister)|controlReset)
 	d.await("the reset", func() bool { return d.read(controlRegister)&controlReset == 0 })
 	d.linkUp()
@@ -126,6 +126,13 @@ func New(c *lab.Cdev, memory []byte, address uint64) *Device {
 	d.write(receiveControl, receiveAll|receiveLoopback|receiveStrip)
 	d.write(transmitControl, transmitOn)
 	return d
+}
+
+// Messages makes an opened and bound device ready to send the messages of its
+// MSI-X vectors, and for no copies.
+func Messages(c *lab.Cdev) *Device {
+	c.EnableDMA()
+	return &Device{t: c.T(), bar: c.BAR0()}
 }
 
 // linkUp brings the link up, which only a negotiation does, and loops it back.

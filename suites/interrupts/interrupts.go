@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noiommu-farm/suites/edu"
+	"noiommu-farm/suites/igb"
 	"noiommu-farm/suites/lab"
 	"noiommu-farm/suites/uapi"
 )
@@ -23,6 +24,7 @@ var Tests = []lab.Test{
 	{ID: "IR-04", Run: errorAndRequest},
 	{ID: "IR-05", Run: switchKinds},
 	{ID: "IR-06", Run: sameThreeWays},
+	{ID: "IR-07", Run: nothingRemaps},
 }
 
 const (
@@ -33,11 +35,17 @@ const (
 	reqIndex  = uapi.VFIO_PCI_REQ_IRQ_INDEX
 )
 
+// open opens the device: through its cdev, and where there is none through its
+// group. IR-06 compares the two.
+func open(t *lab.T, d *lab.Device) (dev *lab.Cdev, done func()) {
+	ways := t.Ways()
+	return ways[len(ways)-1].Open(d)
+}
+
 // IR-01: INTx stays asserted until the device is told, so it is masked after
 // each event.
 func intx(t *lab.T) {
-	dev := t.Open(edu.Find(t))
-	dev.Bind(t.IOMMUFD())
+	dev, _ := open(t, edu.Find(t))
 	info, err := dev.IRQ(intxIndex)
 	t.Must(err, "VFIO_DEVICE_GET_IRQ_INFO(INTx)")
 	lab.Equal(t, info.Count, 1, "INTx: count")
@@ -73,8 +81,10 @@ func intx(t *lab.T) {
 // IR-02: one message, one event.
 func msi(t *lab.T) {
 	for _, d := range t.Devices {
-		dev := t.Open(d)
-		dev.Bind(t.IOMMUFD())
+		if !d.Has.MSI {
+			continue
+		}
+		dev, done := open(t, d)
 		info, err := dev.IRQ(msiIndex)
 		t.Must(err, "%s: VFIO_DEVICE_GET_IRQ_INFO(MSI)", d.Model)
 		lab.Equal(t, info.Flags, uapi.VFIO_IRQ_INFO_EVENTFD|uapi.VFIO_IRQ_INFO_NORESIZE, "%s: MSI: flags", d.Model)
@@ -98,54 +108,67 @@ func msi(t *lab.T) {
 		t.OK(dev.Disarm(msiIndex), "%s: disarm MSI", d.Model)
 		t.Fails(dev.Loopback(msiIndex, 0), unix.EINVAL, "%s: loopback after MSI was disarmed", d.Model)
 		lab.Equal(t, event.Signals(), 0, "%s: signals after all", d.Model)
-		t.Must(dev.Close(), "close the cdev")
+		done()
 	}
 }
 
-// vectors is how many MSI-X vectors the physical function of QEMU's igb has.
-const vectors = 10
+// vectorsOf is how many MSI-X vectors QEMU's models have.
+var vectorsOf = map[string]int{"igb": 10, "e1000e": 5, "nvme": 65}
 
 // IR-03: each vector has its eventfd.
 func msix(t *lab.T) {
 	for _, d := range t.Devices {
-		if d.Model != "igb" {
+		if !d.Has.MSIX {
 			continue
 		}
-		dev := t.Open(d)
-		dev.Bind(t.IOMMUFD())
+		dev, done := open(t, d)
 		info, err := dev.IRQ(msixIndex)
-		t.Must(err, "VFIO_DEVICE_GET_IRQ_INFO(MSI-X)")
-		lab.Equal(t, info.Count, vectors, "MSI-X: count")
-		lab.Equal(t, info.Flags&uapi.VFIO_IRQ_INFO_EVENTFD, uapi.VFIO_IRQ_INFO_EVENTFD, "MSI-X: flag EVENTFD")
+		t.Must(err, "%s: VFIO_DEVICE_GET_IRQ_INFO(MSI-X)", d.Model)
+		vectors := int(info.Count)
+		if want, known := vectorsOf[d.Model]; known {
+			lab.Equal(t, vectors, want, "%s: MSI-X: count", d.Model)
+		}
+		lab.Equal(t, info.Flags&uapi.VFIO_IRQ_INFO_EVENTFD, uapi.VFIO_IRQ_INFO_EVENTFD, "%s: MSI-X: flag EVENTFD", d.Model)
 
 		var events []*lab.Event
 		for range vectors {
 			events = append(events, t.Event())
 		}
-		t.Fails(dev.Arm(msixIndex, append(slices.Clone(events), events[0])...), unix.EINVAL, "arm a vector too many")
-		t.Must(dev.Arm(msixIndex, events...), "arm MSI-X")
-		t.Fails(dev.Arm(msiIndex, events[0]), unix.EINVAL, "arm MSI while MSI-X is armed")
-		for vector := range uint32(vectors) {
-			t.OK(dev.Loopback(msixIndex, vector), "loopback of vector %d", vector)
+		t.Fails(dev.Arm(msixIndex, append(slices.Clone(events), events[0])...), unix.EINVAL, "%s: arm a vector too many", d.Model)
+		t.Must(dev.Arm(msixIndex, events...), "%s: arm MSI-X", d.Model)
+		t.Fails(dev.Arm(msiIndex, events[0]), unix.EINVAL, "%s: arm MSI while MSI-X is armed", d.Model)
+		lab.Equal(t, requested(t, d), vectors, "%s: lines of /proc/interrupts", d.Model)
+		alone := func(how string, vector int) {
 			for i, event := range events {
-				want := uint64(0)
-				if uint32(i) == vector {
-					want = 1
+				if i != vector {
+					lab.Equal(t, event.Signals(), 0, "%s: signals of vector %d after %s of %d", d.Model, i, how, vector)
 				}
-				lab.Equal(t, event.Signals(), want, "signals of vector %d after the loopback of %d", i, vector)
 			}
 		}
-		t.Fails(dev.Loopback(msixIndex, vectors), unix.EINVAL, "loopback of vector %d", vectors)
-		t.OK(dev.Disarm(msixIndex), "disarm MSI-X")
-		t.Must(dev.Close(), "close the cdev")
+		for vector := range vectors {
+			t.OK(dev.Loopback(msixIndex, uint32(vector)), "%s: loopback of vector %d", d.Model, vector)
+			events[vector].Expect("%s: loopback of vector %d", d.Model, vector)
+			alone("the loopback", vector)
+		}
+		t.Fails(dev.Loopback(msixIndex, info.Count), unix.EINVAL, "%s: loopback of vector %d", d.Model, vectors)
+		if d.Model == "igb" { // which can be told to send any of its messages
+			device := igb.Messages(dev)
+			for vector := range vectors {
+				device.Raise(uint32(vector))
+				events[vector].Expect("igb: vector %d raised", vector)
+				alone("a message", vector)
+			}
+		}
+		t.OK(dev.Disarm(msixIndex), "%s: disarm MSI-X", d.Model)
+		lab.Equal(t, requested(t, d), 0, "%s: lines of /proc/interrupts after it was disarmed", d.Model)
+		done()
 	}
 }
 
 // IR-04: the two indexes that no device raises.
 func errorAndRequest(t *lab.T) {
 	for _, d := range t.Devices {
-		dev := t.Open(d)
-		dev.Bind(t.IOMMUFD())
+		dev, done := open(t, d)
 		for _, c := range []struct {
 			name  string
 			index uint32
@@ -166,7 +189,7 @@ func errorAndRequest(t *lab.T) {
 		}
 		_, err := dev.IRQ(uapi.VFIO_PCI_NUM_IRQS)
 		t.Fails(err, unix.EINVAL, "%s: VFIO_DEVICE_GET_IRQ_INFO(%d)", d.Model, uapi.VFIO_PCI_NUM_IRQS)
-		t.Must(dev.Close(), "close the cdev")
+		done()
 	}
 }
 
@@ -174,17 +197,15 @@ func errorAndRequest(t *lab.T) {
 func switchKinds(t *lab.T) {
 	t.NoWarning()
 	for _, d := range t.Devices {
-		dev := t.Open(d)
-		dev.Bind(t.IOMMUFD())
+		dev, done := open(t, d)
 		event := t.Event()
-		kinds := []uint32{intxIndex, msiIndex}
-		if d.Model == "igb" {
-			kinds = append(kinds, msixIndex)
-		}
+		kinds := kindsOf(d)
 		for range 10 {
 			for i, kind := range kinds {
 				t.Must(dev.Arm(kind, event), "%s: arm index %d", d.Model, kind)
-				t.Fails(dev.Arm(kinds[(i+1)%len(kinds)], event), unix.EINVAL, "%s: arm another index than %d", d.Model, kind)
+				if len(kinds) > 1 {
+					t.Fails(dev.Arm(kinds[(i+1)%len(kinds)], event), unix.EINVAL, "%s: arm another index than %d", d.Model, kind)
+				}
 				t.OK(dev.Loopback(kind, 0), "%s: loopback of index %d", d.Model, kind)
 				event.Expect("%s: index %d", d.Model, kind)
 				lab.Equal(t, requested(t, d), 1, "%s: lines of /proc/interrupts while index %d is armed", d.Model, kind)
@@ -195,9 +216,15 @@ func switchKinds(t *lab.T) {
 				lab.Equal(t, requested(t, d), 0, "%s: lines of /proc/interrupts while index %d is disarmed", d.Model, kind)
 			}
 		}
-		t.Must(dev.Arm(msiIndex, event), "%s: arm MSI", d.Model)
-		t.Must(dev.Close(), "close the cdev with MSI armed")
-		lab.Equal(t, requested(t, d), 0, "%s: lines of /proc/interrupts after close", d.Model)
+		done()
+		for _, kind := range kinds {
+			dev, done := open(t, d)
+			t.Must(dev.Arm(kind, event), "%s: arm index %d of the device opened anew", d.Model, kind)
+			lab.Equal(t, requested(t, d), 1, "%s: lines of /proc/interrupts while index %d is armed", d.Model, kind)
+			done()
+			lab.Equal(t, requested(t, d), 0, "%s: lines of /proc/interrupts after close with index %d armed", d.Model, kind)
+		}
+		lab.Equal(t, event.Signals(), 0, "%s: signals after all", d.Model)
 	}
 }
 

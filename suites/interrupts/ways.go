@@ -10,9 +10,11 @@ import (
 
 // IR-06: the way to the device makes no difference to its interrupts.
 func sameThreeWays(t *lab.T) {
+	ways := t.Ways()
+	lab.Above(t, len(ways), 1, "ways to a device")
 	for _, d := range t.Devices {
 		var first []string
-		for i, way := range t.Ways() {
+		for i, way := range ways {
 			dev, done := way.Open(d)
 			got := answers(t, dev)
 			done()

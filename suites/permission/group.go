@@ -62,8 +62,13 @@ func container(t *lab.T) {
 
 // PE-04: the compat container asks later than the native one.
 func compatContainer(t *lab.T) {
-	for _, d := range t.Devices {
-		group, container := t.OpenGroup(d), t.IOMMUFD().Container()
+	containers := []func() *lab.Container{func() *lab.Container { return t.IOMMUFD().Container() }}
+	if t.Facts.Config.CompatContainer {
+		containers = append(containers, t.OpenContainer)
+	}
+	for i := range len(t.Devices) * len(containers) {
+		d, container := t.Devices[i/len(containers)], containers[i%len(containers)]()
+		group := t.OpenGroup(d)
 		t.WithCaps(lab.AllCaps&^lab.RawIO, func() {
 			t.OK(group.SetContainer(container.Fd()), "%s: VFIO_GROUP_SET_CONTAINER without CAP_SYS_RAWIO", d.Model)
 			t.Fails(container.SetIOMMU(uapi.VFIO_NOIOMMU_IOMMU), unix.EPERM, "%s: VFIO_SET_IOMMU without CAP_SYS_RAWIO", d.Model)
@@ -82,7 +87,6 @@ func compatContainer(t *lab.T) {
 
 // PE-05: who was given open files needs no capability to use them.
 func openFiles(t *lab.T) {
-	const iova = 0x40000000
 	dev := t.Open(t.Devices[0])
 	fd := t.IOMMUFD()
 	m := t.Hugepages(1)
@@ -97,5 +101,8 @@ func openFiles(t *lab.T) {
 		t.OK(err, "unmap without capabilities")
 		lab.Equal(t, n, lab.PageSize, "bytes unmapped")
 		t.OK(dev.Detach(), "detach without capabilities")
+		t.OK(fd.Destroy(ioas.ID), "IOMMU_DESTROY(ioas) without capabilities")
 	})
+	t.Must(dev.Close(), "close the cdev")
+	unprivileged(t, t.Devices[0])
 }

@@ -19,9 +19,14 @@ var Tests = []lab.Test{
 	{ID: "PE-04", Run: compatContainer},
 	{ID: "PE-05", Run: openFiles},
 	{ID: "PE-06", Run: getPA},
+	{ID: "PE-07", Run: userNamespace},
+	{ID: "PE-08", Run: behindIOMMU},
 	{ID: "PE-09", Run: fileModes},
 	{ID: "PE-10", Run: lockedMemory},
+	{ID: "PE-11", Run: lockdown},
 }
+
+const iova = 0x40000000 // where the tests map
 
 // PE-01: the capability decides, not the user.
 func openCdev(t *lab.T) {
@@ -57,12 +62,34 @@ func openCdev(t *lab.T) {
 	}
 }
 
+// PE-08: the mode does not ask for more where there is an IOMMU.
+func behindIOMMU(t *lab.T) {
+	lab.Equal(t, t.UnsafeMode(), "Y", "enable_unsafe_noiommu_mode")
+	for _, d := range t.Devices {
+		for _, keep := range []lab.Caps{lab.AllCaps &^ lab.RawIO, 0} {
+			t.WithCaps(keep, func() {
+				if t.Facts.Config.Cdev {
+					dev, err := t.TryOpen(t.CdevPath(d), d)
+					if t.OK(err, "%s: open the cdev without CAP_SYS_RAWIO", d.Model) {
+						t.Must(dev.Close(), "close the cdev")
+					}
+				}
+				if t.Facts.Config.Group {
+					group, err := t.TryOpenGroup(d)
+					if t.OK(err, "%s: open the group without CAP_SYS_RAWIO", d.Model) {
+						t.Must(group.Close(), "close the group")
+					}
+				}
+			})
+		}
+	}
+}
+
 // PE-06: the capability is asked for before anything else.
 func getPA(t *lab.T) {
 	_, ioas := t.ToAttached(t.Devices[0])
 	fd := ioas.FD()
 	m := t.Hugepages(1)
-	const iova = 0x40000000
 	ioas.Map(m, iova)
 	pa := m.PA(0) // while pagemap still shows it
 	good := ioas.GetPAArg(iova, lab.MaxLength)
