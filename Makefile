@@ -3,7 +3,7 @@
 # Nothing may ask for another toolchain than the one that is here.
 export GOTOOLCHAIN := local
 
-.PHONY: run test lint build setup verify-builds clean
+.PHONY: run test lint build setup mutants verify-builds clean
 
 ## run: the main job: Linux 7.3 without and with an IOMMU
 run: setup build
@@ -28,6 +28,11 @@ build:
 ## setup: install what is missing, and say what
 setup:
 	@.ci/setup
+
+## mutants: break the kernel on purpose and see which statements turn red (slow;
+## M=GLOB picks some, DIRS="DIR..." adds patches of your own, ARGS=-older goes on)
+mutants: setup
+	go run ./internal/mutants -match '$(or $(M),*)' $(ARGS) suites/testdata/mutants $(DIRS)
 
 ## verify-builds: a build from a neighbour is the kernel that a build from nothing gives (slow)
 verify-builds: setup
