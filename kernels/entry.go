@@ -35,6 +35,9 @@ type record struct {
 	Source        string
 	Version       string
 	Origin        string
+	Base          string   // of a patched source: the source without the series
+	Series        []string // ids of the patches, in order
+	Runs          bool     // the series changes what a build executes
 	Configuration string
 	Options       []string // NAME=value, sorted
 	Compiler      string
@@ -44,6 +47,7 @@ type record struct {
 	Seconds       float64 // that it took
 	Selftests     []build.Selftest
 	Modules       bool
+	Warnings      []build.Warning   // of everything in it
 	Artefacts     map[string]string // path below the directory → SHA-256 in hex
 }
 
@@ -102,10 +106,14 @@ func open(ctx context.Context, dir string) (*Build, error) {
 		Release:    r.Release,
 		Version:    r.Version,
 		SourceID:   r.Source,
+		Base:       r.Base,
+		Series:     r.Series,
 		Origin:     r.Origin,
 		Compiler:   r.Compiler,
 		Neighbour:  r.Neighbour,
 		Took:       time.Duration(r.Seconds * float64(time.Second)),
+		Steps:      r.Steps,
+		Warnings:   r.Warnings,
 	}
 	if r.Modules {
 		b.Modules = filepath.Join(dir, "modules")

@@ -3,6 +3,7 @@
 package kernels
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -73,28 +74,46 @@ func (c *Cache) neighbour(ctx context.Context, w want) (neighbour, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return neighbour{}, err
 	}
-	var best neighbour
-	nearest, likest := -1, -1
-	expected := defaultSteps
-	diffs := map[string][]source.Change{w.tree.ID: nil} // by source
+	var candidates []record
+	likest := -1
+	best := neighbour{expected: defaultSteps}
+	options := map[string]int{} // what a build's options cost, by its key
 	for _, e := range entries {
-		if ctx.Err() != nil {
-			return neighbour{}, context.Cause(ctx)
-		}
-		dir := c.path("builds", e.Name())
-		r, err := readRecord(dir)
+		r, err := readRecord(c.path("builds", e.Name()))
 		if err != nil {
 			continue // whoever wants that build will say so
 		}
 		cost := costOfOption * different(r.Options, w.list())
 		if r.Neighbour == "" && (likest < 0 || cost < likest) {
-			likest, expected = cost, r.Steps
+			likest, best.expected = cost, r.Steps
 		}
-		if r.Compiler != w.tools.Version || !w.trusts(r) || !exists(filepath.Join(dir, objects)) {
+		if r.Compiler == w.tools.Version && w.trusts(r) && exists(c.path("builds", r.Key, objects)) {
+			candidates = append(candidates, r)
+			options[r.Key] = cost
+		}
+	}
+	// Comparing sources takes longest: those that need no comparing, or are
+	// likely to be nearest, come first.
+	rank := func(r record) int {
+		switch r.Source {
+		case w.tree.ID:
+			return 0
+		case w.tree.Base:
+			return 1
+		}
+		return 2
+	}
+	slices.SortStableFunc(candidates, func(a, b record) int {
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(options[a.Key], options[b.Key]))
+	})
+	nearest := -1
+	diffs := map[string][]source.Change{w.tree.ID: nil} // by source
+	for _, r := range candidates {
+		if ctx.Err() != nil {
+			return neighbour{}, context.Cause(ctx)
+		}
+		if nearest >= 0 && options[r.Key] >= nearest {
 			continue
-		}
-		if nearest >= 0 && (cost > nearest || cost == nearest && r.Source != w.tree.ID) {
-			continue // comparing sources takes a while
 		}
 		changed, known := diffs[r.Source]
 		if !known {
@@ -106,22 +125,24 @@ func (c *Cache) neighbour(ctx context.Context, w want) (neighbour, error) {
 		if len(changed) > maxChanged || !incremental(changed) {
 			continue
 		}
-		for _, f := range changed {
-			if strings.HasSuffix(f.Path, ".h") {
-				cost += costOfHeader
-			} else {
-				cost += costOfFile
-			}
-		}
-		if nearest < 0 || cost < nearest {
-			best = neighbour{key: e.Name(), dir: dir, changed: changed}
+		if cost := options[r.Key] + costOf(changed); nearest < 0 || cost < nearest {
+			best = neighbour{key: r.Key, dir: c.path("builds", r.Key), changed: changed}
 			nearest = cost
 		}
 	}
-	if best.key == "" {
-		best.expected = expected
-	}
 	return best, nil
+}
+
+func costOf(changed []source.Change) int {
+	cost := 0
+	for _, f := range changed {
+		if strings.HasSuffix(f.Path, ".h") {
+			cost += costOfHeader
+		} else {
+			cost += costOfFile
+		}
+	}
+	return cost
 }
 
 func (c *Cache) diff(tree source.Tree, other string) ([]source.Change, error) {

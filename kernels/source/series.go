@@ -24,15 +24,14 @@ func (s *Store) With(ctx context.Context, base Tree, p series.Series) (Tree, err
 	if len(p.Patches) == 0 {
 		return base, nil
 	}
-	ids := p.IDs()
-	id, err := s.with(ctx, base, p, keyOf(base.ID+"\n"+strings.Join(ids, "\n")))
+	id, err := s.with(ctx, base, p, keyOf(base.ID+"\n"+strings.Join(p.IDs(), "\n")))
 	if err != nil {
 		return Tree{}, fmt.Errorf("apply series: %w", err)
 	}
 	t := Tree{
 		ID: id, Dir: s.path("sources", id, "tree"),
 		Origin: fmt.Sprintf("%s with the series %s", base.Origin, p),
-		Base:   base.ID, Series: ids,
+		Base:   base.ID, Series: p,
 	}
 	t.Version, err = version(os.DirFS(t.Dir))
 	return t, err

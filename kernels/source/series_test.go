@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -79,7 +80,7 @@ func TestWith(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if tree.Base != base.ID || !cmp.Equal(tree.Series, p.IDs()) || tree.Version != base.Version || tree.ID == base.ID ||
+	if tree.Base != base.ID || !cmp.Equal(tree.Series.IDs(), p.IDs()) || tree.Version != base.Version || tree.ID == base.ID ||
 		!strings.Contains(tree.Origin, `with the series "change 1", 2 patches`) {
 		t.Errorf("got %+v", tree)
 	}
@@ -119,14 +120,14 @@ func TestWith(t *testing.T) {
 	if err := os.CopyFS(copied, os.DirFS(tree.Dir)); err != nil {
 		t.Fatal(err)
 	}
-	if got := s.get(t, "tree:"+copied); got.ID != tree.ID || got.Series != nil {
+	if got := s.get(t, "tree:"+copied); got.ID != tree.ID || got.Base != "" {
 		t.Errorf("as a directory: %+v", got)
 	}
 
 	// The second time nothing is applied; a prefix is a tree of its own.
 	before = snapshot(t, tree.Dir)
 	again, err := s.With(t.Context(), base, p)
-	if err != nil || !cmp.Equal(again, tree) || snapshot(t, tree.Dir) != before {
+	if err != nil || !reflect.DeepEqual(again, tree) || snapshot(t, tree.Dir) != before {
 		t.Errorf("again: %v, %+v", err, again)
 	}
 	first, err := s.With(t.Context(), base, p.First(1))
@@ -134,12 +135,12 @@ func TestWith(t *testing.T) {
 		t.Errorf("first: %v, %+v", err, first)
 	}
 	none, err := s.With(t.Context(), base, p.First(0))
-	if err != nil || !cmp.Equal(none, base) {
+	if err != nil || !reflect.DeepEqual(none, base) {
 		t.Errorf("none: %v, %+v", err, none)
 	}
 	// Back to the same files: the same tree, but of other descent.
 	round, err := s.With(t.Context(), base, patches(t, changeHeader, newFile, changeBack, removeFile))
-	if err != nil || round.ID != base.ID || len(round.Series) != 4 || round.Base != base.ID {
+	if err != nil || round.ID != base.ID || len(round.Series.Patches) != 4 || round.Base != base.ID {
 		t.Errorf("there and back: %v, %+v", err, round)
 	}
 	if left, err := os.ReadDir(filepath.Join(s.Dir, "tmp")); err != nil || len(left) != 0 {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"syscall"
@@ -484,13 +485,13 @@ func TestDebian(t *testing.T) {
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
-	if again := s.get(t, "debian:7.3"); !cmp.Equal(again, tree) {
+	if again := s.get(t, "debian:7.3"); !reflect.DeepEqual(again, tree) {
 		t.Errorf("got %+v, want %+v", again, tree)
 	}
 	if err := os.RemoveAll(filepath.Dir(tree.Dir)); err != nil {
 		t.Fatal(err)
 	}
-	if again := s.get(t, "debian:7.3"); !cmp.Equal(again, tree) {
+	if again := s.get(t, "debian:7.3"); !reflect.DeepEqual(again, tree) {
 		t.Errorf("unpacked again: %+v, want %+v", again, tree)
 	}
 }
@@ -538,7 +539,7 @@ func TestDebianDamagedPackage(t *testing.T) {
 			}
 			write(t, debs[0], string(damage(data)))
 			s.log = nil
-			if again := s.get(t, "debian:7.3"); !cmp.Equal(again, tree) {
+			if again := s.get(t, "debian:7.3"); !reflect.DeepEqual(again, tree) {
 				t.Errorf("got %+v, want %+v", again, tree)
 			}
 			if len(s.log) == 0 || !strings.Contains(s.log[0], "damaged") {

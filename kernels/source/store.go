@@ -24,6 +24,7 @@ import (
 
 	"noiommu-farm/internal/fault"
 	"noiommu-farm/kernels/lock"
+	"noiommu-farm/kernels/series"
 )
 
 // A Store keeps trees and what they were made from in a directory:
@@ -51,10 +52,10 @@ type Tree struct {
 	Version string // from the Makefile: "7.3.4", "7.4.0-rc1"
 	Origin  string // what it was made from, for people
 
-	// Of a tree that With made: the ID of the tree that was patched, and those
-	// of the patches, in order. A tree with these has been written by anyone.
+	// Of a tree that With made: the ID of the tree that was patched, and the
+	// series. Such a tree has been written by anyone.
 	Base   string
-	Series []string
+	Series series.Series
 }
 
 // Manifest reads the list of the tree's files.
