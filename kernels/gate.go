@@ -68,3 +68,6 @@ func (c *Cache) kconfig(ctx context.Context, s Source) ([]KconfigResult, error) 
 	}
 	return gate.Run(ctx, gate.Job{Tree: tree.Dir, Version: tree.Version, Work: work, Jobs: c.Jobs})
 }
+
+// KconfigStatements are the statements of the suite KC, in order.
+func KconfigStatements() []gate.Statement { return gate.Statements() }

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"noiommu-farm/internal/fault"
+	"noiommu-farm/kernels/build"
 	"noiommu-farm/kernels/configs"
 	"noiommu-farm/kernels/kconfig"
 	"noiommu-farm/kernels/series"
@@ -48,9 +49,11 @@ func ParseSource(spec string) (Source, error) {
 	return Source{spec: s}, err
 }
 
-// A Configuration is a list of Kconfig fragments. Options of a later one win.
+// A Configuration is a list of Kconfig fragments, and the configuration that
+// they change. Options of a later one win.
 type Configuration struct {
 	Name      string // as the user wrote it
+	base      build.Base
 	fragments []kconfig.Fragment
 }
 
@@ -67,6 +70,12 @@ func (c Configuration) Fragments() []string {
 	return names
 }
 
+// Text is what the fragments that hold for a kernel version ("7.3") ask for, in
+// the form of a .config. What they select is not in it.
+func (c Configuration) Text(version string) string {
+	return kconfig.Text(kconfig.Merge(c.fragments, version))
+}
+
 // Configurations lists the names that LoadConfiguration knows: whole
 // configurations first, then fragments.
 func Configurations() []string { return configs.Names() }
@@ -74,14 +83,27 @@ func Configurations() []string { return configs.Names() }
 // maxFragment bounds a fragment file, in bytes. A full .config has 300 KB.
 const maxFragment = 4 << 20
 
-// LoadConfiguration reads a list of names and of paths of fragment files,
-// separated by commas (so a path has none). A word with a slash, or that ends in .config, is a
-// path. An unknown name, a file that cannot be read and a line that is no
-// option are *fault.Usage.
+// LoadConfiguration reads a list of names and of paths, separated by commas (so
+// a path has none). A word with a slash, or that ends in .config, is the path of
+// a fragment. The first word may be what the others change instead of
+// allnoconfig: "defconfig", the architecture's own; or the path of a whole
+// configuration, called .config or config-SOMETHING, of which only what the
+// kernel knows is taken. An unknown name, a file that cannot be read and a line
+// that is no option are *fault.Usage.
 func LoadConfiguration(spec string) (Configuration, error) {
 	c := Configuration{Name: spec}
 	for word := range strings.SplitSeq(spec, ",") {
 		word = strings.TrimSpace(word)
+		if first := len(c.fragments) == 0 && c.base == (build.Base{}); isBase(word) {
+			if !first {
+				return Configuration{}, &fault.Usage{Key: "config", Value: word, Err: errors.New("is a whole configuration: it can only be the first of the list")}
+			}
+			var err error
+			if c.base, err = readBase(word); err != nil {
+				return Configuration{}, err
+			}
+			continue
+		}
 		if strings.Contains(word, "/") || strings.HasSuffix(word, ".config") {
 			f, err := userFragment(word)
 			if err != nil {
@@ -92,7 +114,7 @@ func LoadConfiguration(spec string) (Configuration, error) {
 		}
 		names, ok := configs.Fragments(word)
 		if !ok {
-			return Configuration{}, &fault.Usage{Key: "config", Value: word, Allowed: append(configs.Names(), "path of a .config file")}
+			return Configuration{}, &fault.Usage{Key: "config", Value: word, Allowed: append(configs.Names(), "defconfig", "path of a .config file")}
 		}
 		for _, name := range names {
 			text, err := configs.Text(name)
@@ -109,9 +131,30 @@ func LoadConfiguration(spec string) (Configuration, error) {
 	return c, nil
 }
 
-func userFragment(path string) (kconfig.Fragment, error) {
-	usage := func(err error) (kconfig.Fragment, error) {
-		return kconfig.Fragment{}, &fault.Usage{Key: "config", Value: path, Err: err}
+// isBase says whether a word of a configuration is what the others change.
+func isBase(word string) bool {
+	name := filepath.Base(word)
+	return word == "defconfig" || name == ".config" || strings.HasPrefix(name, "config-") && strings.Contains(word, "/")
+}
+
+func readBase(word string) (build.Base, error) {
+	if word == "defconfig" {
+		return build.Base{Target: word}, nil
+	}
+	text, err := readUsers(word)
+	if err != nil {
+		return build.Base{}, err
+	}
+	if config, err := kconfig.ReadConfig(bytes.NewReader(text)); err != nil || len(config) == 0 {
+		return build.Base{}, &fault.Usage{Key: "config", Value: word, Err: errors.New("has no options")}
+	}
+	return build.Base{Text: string(text)}, nil
+}
+
+// readUsers reads a file that a user named.
+func readUsers(path string) ([]byte, error) {
+	usage := func(err error) ([]byte, error) {
+		return nil, &fault.Usage{Key: "config", Value: path, Err: err}
 	}
 	fi, err := os.Stat(path)
 	switch {
@@ -125,6 +168,14 @@ func userFragment(path string) (kconfig.Fragment, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return usage(err)
+	}
+	return text, nil
+}
+
+func userFragment(path string) (kconfig.Fragment, error) {
+	text, err := readUsers(path)
+	if err != nil {
+		return kconfig.Fragment{}, err
 	}
 	f, err := kconfig.Parse(path, bytes.NewReader(text))
 	for i := range f.Options {
@@ -172,7 +223,12 @@ type Build struct {
 	Cached    bool          // nothing was compiled
 	Neighbour string        // key of the build this one started from; ""
 	Took      time.Duration // of the build, when it was made
+	Steps     int           // that kbuild took then: objects, archives, links
+	Warnings  []Warning     // of the compiler, objtool, modpost and the linker
 }
+
+// A Warning is what a tool complained of while the kernel was made.
+type Warning = build.Warning
 
 // A Selftest is one of the kernel's own test programs, linked statically.
 type Selftest struct {

@@ -26,7 +26,10 @@ import (
 
 type grammar struct {
 	Run        runCmd        `cmd:"" help:"Build kernels, boot them with and without an IOMMU, run the suites, and print what was found."`
+	Repro      reproCmd      `cmd:"" help:"Bring a failure of a run back: the same kernel and machine, and that one test; or a shell or a debugger there."`
+	Capsule    capsuleCmd    `cmd:"" help:"Write one file with which a failure happens again elsewhere."`
 	Kconfig    kconfigCmd    `cmd:"" help:"Hold a kernel's Kconfig files to what they promise of no-IOMMU, without building."`
+	Suites     suitesCmd     `cmd:"" help:"List the statements of the contract, their tests, and what they ask of each kernel on each machine."`
 	Console    consoleCmd    `cmd:"" help:"Classify a saved console log: oopses, warnings, sanitizer reports, hangs."`
 	Doctor     doctorCmd     `cmd:"" help:"Say what this machine can and cannot do, and the command that mends it."`
 	Completion completionCmd `cmd:"" help:"Print a completion script for bash, zsh or fish."`
@@ -106,7 +109,7 @@ func tell(stderr io.Writer, err error) int {
 func verbOf(args []string) string {
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		switch args[0] {
-		case "run", "kconfig", "console", "doctor", "completion":
+		case "run", "repro", "capsule", "kconfig", "console", "doctor", "completion":
 			return args[0] + " "
 		}
 	}

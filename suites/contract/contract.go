@@ -47,7 +47,10 @@ type Statement struct {
 func (s Statement) Name() string { return s.Suite + "." + s.ID }
 
 // Core says whether the statement is among those that a gate runs.
-func (s Statement) Core() bool { return slices.Contains(coreIDs, s.ID) }
+func (s Statement) Core() bool { return Core(s.ID) }
+
+// Core is [Statement.Core] of a statement by its id.
+func Core(id string) bool { return slices.Contains(coreIDs, id) }
 
 // Unmet lists what a cell with these facts lacks for the statement to apply.
 // Other privileges are the only reason then: without them not everything can

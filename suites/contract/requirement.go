@@ -191,3 +191,15 @@ func (f Facts) Unmet(rs []Requirement) []Requirement {
 func (f Facts) Meets(r Requirement) bool { return len(f.Unmet([]Requirement{r})) == 0 }
 
 func (f Facts) has(what func(Device) bool) bool { return slices.ContainsFunc(f.Devices, what) }
+
+// OfKernel says whether r is a condition on the kernel, its configuration or
+// its version, rather than on the machine.
+func OfKernel(r Requirement) bool {
+	switch r {
+	case Group, NoGroup, NativeContainer, CompatContainer, IOMMUFD, Cdev, NoCdev, Noiommu, NoNoiommu,
+		NoiommuCdev, NoNoiommuCdev, GetPA, NoGetPA, UnsafeMode, Modules,
+		KASAN, Lockdep, Kmemleak, Failslab, Memcg, UserNamespaces, Mtty, KVMDevice, P2PDMA, IA32, Lockdown, PM:
+		return true
+	}
+	return false
+}

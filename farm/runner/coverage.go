@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package runner
+
+import (
+	"strings"
+
+	"noiommu-farm/farm/matrix"
+	"noiommu-farm/suites/contract"
+)
+
+// Facts foretells what a cell's facts will be, from what its configuration
+// asks for and without building anything. The source's release (uname -r) is
+// given; the cell's own source is not looked at. A bad name on an axis is a
+// *fault.Usage.
+func Facts(c matrix.Cell, release string) (contract.Facts, error) {
+	c.Source = "debian:7.3" // any: it is not looked at
+	cells, err := check(matrix.Plan{Cells: []matrix.Cell{c}})
+	if err != nil {
+		return contract.Facts{}, err
+	}
+	p := cells[0]
+	text := p.request.Config.Text(release)
+	config := contract.ParseConfig(text)
+	// What other options select is in no fragment (drivers/vfio/Kconfig,
+	// arch/x86/kvm/Kconfig, kernel/power/Kconfig).
+	config.NoiommuCdev = config.Noiommu && config.Cdev && contract.HasGetPA(release)
+	config.KVMVFIO = config.KVM
+	config.PM = strings.Contains(text, "CONFIG_SUSPEND=y\n")
+	facts := p.Cell.Facts(release, config, hardware(p.machine, config))
+	facts.Host = true
+	return facts, nil
+}
