@@ -3,7 +3,7 @@
 # Nothing may ask for another toolchain than the one that is here.
 export GOTOOLCHAIN := local
 
-.PHONY: run test lint build setup mutants verify-builds clean
+.PHONY: run test lint build docs setup mutants verify-builds clean
 
 ## run: the main job: Linux 7.3 without and with an IOMMU
 run: setup build
@@ -28,6 +28,10 @@ build:
 ## setup: install what is missing, and say what
 setup:
 	@.ci/setup
+
+## docs: write the table of what is tested where
+docs: build
+	bin/farm suites --markdown > docs/coverage.md
 
 ## mutants: break the kernel on purpose and see which statements turn red (slow;
 ## M=GLOB picks some, DIRS="DIR..." adds patches of your own, ARGS=-older goes on)

@@ -111,8 +111,8 @@ func covered(release string) ([]coverage, error) {
 		}
 		all = append(all, row)
 	}
-	for _, u := range contract.Untested {
-		all = append(all, coverage{ID: u.ID, Suite: u.Suite, Promise: u.Promise, Reason: u.Reason, Core: contract.Core(u.ID)})
+	for _, e := range contract.ProvenElsewhere {
+		all = append(all, coverage{ID: e.ID, Suite: e.Suite, Promise: e.Promise, Test: e.By, Reason: e.Reason, Core: contract.Core(e.ID)})
 	}
 	// In the contract's order of suites, and by number within one.
 	slices.SortStableFunc(all, func(a, b coverage) int {
@@ -153,7 +153,7 @@ func (r coverage) where() string {
 	case r.Reason != "":
 		return "not tested: " + r.Reason
 	case r.Duties == nil:
-		return "on the host: " + r.Test
+		return "by " + r.Test
 	}
 	return ""
 }
@@ -222,11 +222,9 @@ func writeMarkdown(w io.Writer, all []coverage) error {
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s |", r.ID, strings.ReplaceAll(r.Promise, "|", `\|`), test)
 		for i := range matrix.Profiles {
-			cell := "host"
+			cell := ""
 			if r.Duties != nil {
 				cell = "`" + r.grid()[i] + "`"
-			} else if r.Reason != "" {
-				cell = ""
 			}
 			fmt.Fprintf(&b, " %s |", cell)
 		}

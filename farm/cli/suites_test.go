@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"noiommu-farm/farm/matrix"
+)
+
+// TestEveryStatement counts the contract: a statement that is nowhere, twice,
+// or tested on no kernel and machine, is a hole in it.
+func TestEveryStatement(t *testing.T) {
+	all, err := covered("7.3.4")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sizes := map[string]int{"KC": 12, "ND": 16, "GR": 20, "CD": 15, "IA": 19, "PA": 20, "DM": 9, "IR": 7, "PE": 11, "LC": 11, "CX": 11, "IP": 11, "TL": 6, "ST": 10}
+	rows := make(map[string]coverage)
+	for _, r := range all {
+		if _, twice := rows[r.ID]; twice {
+			t.Errorf("%s is listed twice", r.ID)
+		}
+		rows[r.ID] = r
+	}
+	for prefix, n := range sizes {
+		for i := 1; i <= n; i++ {
+			id := fmt.Sprintf("%s-%02d", prefix, i)
+			r, ok := rows[id]
+			delete(rows, id)
+			switch {
+			case !ok:
+				t.Errorf("%s is not listed", id)
+			case (r.Test == "") == (r.Reason == ""):
+				t.Errorf("%s has test %q and reason %q, want one of them", id, r.Test, r.Reason)
+			case r.Duties != nil && !passes(r):
+				t.Errorf("%s must pass on no profile and machine: nothing would ever test it", id)
+			}
+		}
+	}
+	for id := range rows {
+		t.Errorf("%s is no statement of the contract", id)
+	}
+	if n := tested(all); n < 165 {
+		t.Errorf("%d statements have a test, want at least 165", n)
+	}
+}
+
+func passes(r coverage) bool {
+	for _, machines := range r.Duties {
+		for _, duty := range machines {
+			if duty == matrix.MustPass {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// TestCoverageDocument holds docs/coverage.md to what farm suites says.
+func TestCoverageDocument(t *testing.T) {
+	all, err := covered("7.3.4")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want bytes.Buffer
+	if err := writeMarkdown(&want, all); err != nil {
+		t.Fatal(err)
+	}
+	have, err := os.ReadFile("../../docs/coverage.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(have), want.String()); diff != "" {
+		t.Errorf("docs/coverage.md is not what farm suites says; run make docs (-have +want):\n%s", diff)
+	}
+}
