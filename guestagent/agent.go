@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"sync"
 	"time"
 
@@ -31,8 +32,9 @@ type agent struct {
 	failed   chan error    // of a job, when the agent cannot go on
 
 	mu        sync.Mutex
-	doing     string // the job at hand, or ""
-	running   uint32 // the program at hand, while kill is not nil
+	asking    *asking // of the running program, if it may ask
+	doing     string  // the job at hand, or ""
+	running   uint32  // the program at hand, while kill is not nil
 	kill      chan struct{}
 	coreLimit int64
 }
@@ -124,11 +126,18 @@ func (a *agent) obey(m wire.ToGuest) error {
 	case m.Kill != nil:
 		a.killProgram(m.Kill.ID)
 		return nil
+	case m.Answer != nil:
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if a.asking != nil {
+			a.asking.answered(*m.Answer)
+		}
+		return nil
 	case m.Prepare != nil:
 		return a.begin("prepare", 0, func(<-chan struct{}) (wire.ToHost, error) { return a.prepare(m.Prepare) })
 	case m.Bind != nil:
 		return a.begin("bind", 0, func(<-chan struct{}) (wire.ToHost, error) {
-			bound := a.guest.bind(m.Bind.BDFs)
+			bound := a.guest.bind(m.Bind.BDFs, time.Duration(m.Bind.WithinMS)*time.Millisecond)
 			return wire.ToHost{Bound: &bound}, nil
 		})
 	case m.Run != nil:
@@ -206,12 +215,35 @@ func (a *agent) prepare(p *wire.Prepare) (wire.ToHost, error) {
 	return wire.ToHost{Facts: facts}, nil
 }
 
+func (a *agent) setAsking(line *asking) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.asking = line
+}
+
 func (a *agent) runProgram(r *wire.Run, kill <-chan struct{}) (wire.ToHost, error) {
 	a.mu.Lock()
 	limit := a.coreLimit
 	a.mu.Unlock()
-	exited, err := a.programs.run(r, limit, kill, func() error {
-		return a.control.Send(wire.ToHost{Started: &wire.Started{ID: r.ID}})
+	var line *asking
+	var socket *os.File // the program's end of the line
+	if r.Host {
+		var err error
+		if line, socket, err = newAsking(r.ID, func(m wire.ToHost) error { return a.control.Send(m) }); err != nil {
+			return wire.ToHost{}, err
+		}
+		a.setAsking(line)
+		defer func() {
+			a.setAsking(nil)
+			line.end()
+		}()
+	}
+	exited, err := a.programs.run(r, socket, limit, kill, func() error {
+		err := a.control.Send(wire.ToHost{Started: &wire.Started{ID: r.ID}})
+		if line != nil {
+			line.begin() // not before the host knows that it runs
+		}
+		return err
 	})
 	if err != nil {
 		return wire.ToHost{}, err

@@ -245,7 +245,7 @@ func TestRubbishFromHost(t *testing.T) {
 		says string
 	}{
 		{"no hello", func(s *session) { s.recv(); s.send(wire.ToGuest{Ping: &wire.Ping{}}) }, "something else came first"},
-		{"another version", func(s *session) { s.recv(); s.send(wire.ToGuest{Hello: &wire.HostHello{Version: 2}}) }, string(wire.ErrVersion)},
+		{"another version", func(s *session) { s.recv(); s.send(wire.ToGuest{Hello: &wire.HostHello{Version: 1}}) }, string(wire.ErrVersion)},
 		{"a second hello", func(s *session) { s.shakeHands(); s.send(hello) }, "second hello"},
 		{"no frame", func(s *session) { s.shakeHands(); s.port.Write([]byte("rubb")) }, string(wire.ErrLength)},
 		{"a message of the guest", func(s *session) { s.shakeHands(); s.conn.Send(wire.ToHost{Pong: &wire.Ping{}}) }, string(wire.ErrJSON)},

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -85,11 +86,18 @@ func linkName(name string) string {
 	return filepath.Base(target)
 }
 
-// bind binds each function to vfio-pci and says what became of it.
-func (g guest) bind(bdfs []string) wire.Bound {
+// bind binds each function to vfio-pci and says what became of it. One that is
+// not there may take so long to appear.
+func (g guest) bind(bdfs []string, within time.Duration) wire.Bound {
 	b := wire.Bound{PCI: []wire.PCI{}, Failed: map[string]string{}}
+	deadline := time.Now().Add(within)
 	for _, bdf := range bdfs {
-		if err := g.bindOne(bdf); err != nil {
+		err := g.bindOne(bdf)
+		for pause := backoff(time.Millisecond); errors.Is(err, unix.ENODEV) && time.Now().Before(deadline); {
+			pause.wait()
+			err = g.bindOne(bdf)
+		}
+		if err != nil {
 			b.Failed[bdf] = errnoText(err)
 		}
 		if p, err := g.pci(bdf); bdfForm.MatchString(bdf) && err == nil {

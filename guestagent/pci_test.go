@@ -16,7 +16,7 @@ import (
 // What is written where; that the kernel then binds is seen in guests.
 func TestBind(t *testing.T) {
 	m := newGuest(t)
-	got := m.bind([]string{"10000:01:00.0", "0000:00:1f.7", "../../devices", "0000:00:02.0 "})
+	got := m.bind([]string{"10000:01:00.0", "0000:00:1f.7", "../../devices", "0000:00:02.0 "}, 0)
 	want := wire.Bound{
 		PCI: []wire.PCI{{BDF: "10000:01:00.0", Vendor: 0x8086, Device: 0x10c9, Driver: "igb", Group: "0"}},
 		Failed: map[string]string{
@@ -46,7 +46,7 @@ func TestBindAgain(t *testing.T) {
 	if err := os.Symlink("../../../bus/pci/drivers/vfio-pci", filepath.Join(m.pciPath("devices", "0000:00:02.0"), "driver")); err != nil {
 		t.Fatal(err)
 	}
-	got := m.bind([]string{"0000:00:02.0"})
+	got := m.bind([]string{"0000:00:02.0"}, 0)
 	if len(got.Failed) != 0 || len(got.PCI) != 1 || got.PCI[0].Driver != vfioPCI {
 		t.Errorf("%+v", got)
 	}
@@ -60,7 +60,7 @@ func TestBindWithoutDriver(t *testing.T) {
 	if err := os.RemoveAll(m.pciPath("drivers", vfioPCI)); err != nil {
 		t.Fatal(err)
 	}
-	got := m.bind([]string{"0000:00:02.0"}).Failed["0000:00:02.0"]
+	got := m.bind([]string{"0000:00:02.0"}, 0).Failed["0000:00:02.0"]
 	if !strings.HasPrefix(got, "bind to vfio-pci: ") || !strings.HasSuffix(got, "(ENOENT)") {
 		t.Errorf("%q", got)
 	}

@@ -54,9 +54,13 @@ func check(r *wire.Run) error {
 }
 
 // run runs one program to its end and says how it ended. started is called
-// once it runs; kill ends it early. The error is the farm's: the program could
+// once it runs; kill ends it early. It inherits the socket to the host, if
+// there is one, which run closes. The error is the farm's: the program could
 // not be started, or the output port failed.
-func (p *programs) run(r *wire.Run, coreLimit int64, kill <-chan struct{}, started func() error) (*wire.Exited, error) {
+func (p *programs) run(r *wire.Run, socket *os.File, coreLimit int64, kill <-chan struct{}, started func() error) (*wire.Exited, error) {
+	if socket != nil {
+		defer socket.Close()
+	}
 	if err := check(r); err != nil {
 		return nil, err
 	}
@@ -70,7 +74,7 @@ func (p *programs) run(r *wire.Run, coreLimit int64, kill <-chan struct{}, start
 	defer p.log.end(r.ID)
 	began := time.Now()
 	stdout, stderr := newStream(p.output, r.ID, wire.Stdout), newStream(p.output, r.ID, wire.Stderr)
-	pid, ended, err := p.start(r, dir, stdout, stderr)
+	pid, ended, err := p.start(r, dir, stdout, stderr, socket)
 	if err != nil {
 		return nil, err
 	}
@@ -107,7 +111,7 @@ func (p *programs) run(r *wire.Run, coreLimit int64, kill <-chan struct{}, start
 }
 
 // start starts the program in a session of its own and its streams with it.
-func (p *programs) start(r *wire.Run, dir string, stdout, stderr *stream) (int, <-chan unix.WaitStatus, error) {
+func (p *programs) start(r *wire.Run, dir string, stdout, stderr *stream, socket *os.File) (int, <-chan unix.WaitStatus, error) {
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		return 0, nil, err
@@ -132,6 +136,10 @@ func (p *programs) start(r *wire.Run, dir string, stdout, stderr *stream) (int, 
 		Env:   environment(r.Env, dir),
 		Files: []uintptr{null.Fd(), ends[0].Fd(), ends[1].Fd()},
 		Sys:   &syscall.SysProcAttr{Setsid: true},
+	}
+	if socket != nil {
+		attr.Env = append(attr.Env, fmt.Sprintf("%s=%d", wire.HostEnv, len(attr.Files)))
+		attr.Files = append(attr.Files, socket.Fd())
 	}
 	pid, ended, err := p.nursery.start(r.Argv, attr)
 	if err != nil {

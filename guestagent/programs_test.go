@@ -98,7 +98,7 @@ func TestRun(t *testing.T) {
 				timeout = time.Minute
 			}
 			started := 0
-			got, err := p.run(&wire.Run{ID: id, Name: test.name, Argv: shell(test.script), TimeoutMS: timeout.Milliseconds()}, 0, nil,
+			got, err := p.run(&wire.Run{ID: id, Name: test.name, Argv: shell(test.script), TimeoutMS: timeout.Milliseconds()}, nil, 0, nil,
 				func() error { started++; return nil })
 			if err != nil {
 				t.Fatal(err)
@@ -135,7 +135,7 @@ func TestSurroundings(t *testing.T) {
 	var output bytes.Buffer
 	p := newPrograms(t, &output, io.Discard)
 	script := `touch made-here; mkfifo fifo; ln -s / link; pwd; printf '%s\n' "$HOME" "$TMPDIR" "$PATH" "$GIVEN"; ls`
-	_, err := p.run(&wire.Run{ID: 1, Name: "x", Argv: shell(script), TimeoutMS: 60000, Env: []string{"GIVEN=a b", "TMPDIR=/elsewhere"}}, 0, nil,
+	_, err := p.run(&wire.Run{ID: 1, Name: "x", Argv: shell(script), TimeoutMS: 60000, Env: []string{"GIVEN=a b", "TMPDIR=/elsewhere"}}, nil, 0, nil,
 		func() error { return nil })
 	if err != nil {
 		t.Fatal(err)
@@ -179,7 +179,7 @@ func TestRunRefused(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			var output bytes.Buffer
 			p := newPrograms(t, &output, io.Discard)
-			x, err := p.run(&test.run, 0, nil, func() error { t.Error("started"); return nil })
+			x, err := p.run(&test.run, nil, 0, nil, func() error { t.Error("started"); return nil })
 			if err == nil || x != nil || !strings.Contains(errnoText(err), test.says) {
 				t.Errorf("%+v, %v; want an error that says %q", x, err, test.says)
 			}
@@ -199,7 +199,7 @@ func TestOutputFails(t *testing.T) {
 	read, write := io.Pipe()
 	read.CloseWithError(errors.New("port is gone"))
 	p := newPrograms(t, write, io.Discard)
-	x, err := p.run(&wire.Run{ID: 1, Name: "x", Argv: shell("head -c 1000000 /dev/zero"), TimeoutMS: 60000}, 0, nil, func() error { return nil })
+	x, err := p.run(&wire.Run{ID: 1, Name: "x", Argv: shell("head -c 1000000 /dev/zero"), TimeoutMS: 60000}, nil, 0, nil, func() error { return nil })
 	if err == nil || !strings.Contains(err.Error(), "port is gone") {
 		t.Errorf("%+v, %v", x, err)
 	}

@@ -3,7 +3,6 @@
 package wire
 
 import (
-	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -21,7 +20,7 @@ type Message interface {
 
 func (m ToGuest) set() int {
 	return count(m.Hello != nil, m.Prepare != nil, m.Bind != nil, m.Run != nil,
-		m.Kill != nil, m.Ping != nil, m.PowerOff != nil)
+		m.Kill != nil, m.Ping != nil, m.Answer != nil, m.PowerOff != nil)
 }
 
 func (m ToGuest) hello() (int, bool) {
@@ -33,7 +32,7 @@ func (m ToGuest) hello() (int, bool) {
 
 func (m ToHost) set() int {
 	return count(m.Hello != nil, m.Facts != nil, m.Bound != nil, m.Started != nil,
-		m.Exited != nil, m.Pong != nil, m.Error != nil)
+		m.Exited != nil, m.Pong != nil, m.Ask != nil, m.Error != nil)
 }
 
 func (m ToHost) hello() (int, bool) {
@@ -138,13 +137,8 @@ func decode(body []byte, m Message) error {
 		return fmt.Errorf("version %d, not %d: %w", *first.Hello.Version, Version, ErrVersion)
 	}
 
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.DisallowUnknownFields()
-	if err := d.Decode(m); err != nil {
-		return fmt.Errorf("%w: %w", ErrJSON, err)
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return fmt.Errorf("%w: more than one JSON value", ErrJSON)
+	if err := strictly(body, m); err != nil {
+		return err
 	}
 	if n := m.set(); n != 1 {
 		return fmt.Errorf("%d fields: %w", n, ErrFields)

@@ -15,7 +15,7 @@ package wire
 
 // Version is checked by both ends in their first message. It changes with any
 // change of a message.
-const Version = 1
+const Version = 2
 
 const (
 	// MaxFrame bounds one control frame, in bytes.
@@ -35,8 +35,9 @@ const (
 	Marker = "noiommu-farm:"
 
 	// HostEnv is the environment variable that tells a program the descriptor
-	// of a socket on which the host answers requests. Without a host it is
-	// not set.
+	// of a socket (SOCK_SEQPACKET) on which the host answers requests: a
+	// packet with the JSON of a [Request], then one with that of a [Reply].
+	// Without a host it is not set.
 	HostEnv = "NOIOMMU_FARM_HOST"
 )
 
@@ -48,6 +49,7 @@ type ToGuest struct {
 	Run      *Run       `json:"run,omitempty"`
 	Kill     *Kill      `json:"kill,omitempty"`
 	Ping     *Ping      `json:"ping,omitempty"`
+	Answer   *Answer    `json:"answer,omitempty"`
 	PowerOff *PowerOff  `json:"poweroff,omitempty"`
 }
 
@@ -59,6 +61,7 @@ type ToHost struct {
 	Started *Started    `json:"started,omitempty"`
 	Exited  *Exited     `json:"exited,omitempty"`
 	Pong    *Ping       `json:"pong,omitempty"`
+	Ask     *Ask        `json:"ask,omitempty"`
 	Error   *Error      `json:"error,omitempty"`
 }
 
@@ -114,7 +117,8 @@ type PCI struct {
 // bound to it already stay as they are. The answer is Bound; a function that
 // could not be bound is a fact, not an error of the agent.
 type Bind struct {
-	BDFs []string `json:"bdfs"`
+	BDFs     []string `json:"bdfs"`
+	WithinMS int64    `json:"within_ms,omitempty"` // how long a function may take to appear; 0 is not at all
 }
 
 // Bound answers Bind.
@@ -131,7 +135,8 @@ type Run struct {
 	Name      string   `json:"name"` // for the marker in the kernel log
 	Argv      []string `json:"argv"` // argv[0] is an absolute path
 	Env       []string `json:"env"`
-	TimeoutMS int64    `json:"timeout_ms"` // above 0; after it the program's process group is killed
+	TimeoutMS int64    `json:"timeout_ms"`     // above 0; after it the program's process group is killed
+	Host      bool     `json:"host,omitempty"` // the program may ask the host; see [HostEnv]
 }
 
 // Kill ends a running program before its time.

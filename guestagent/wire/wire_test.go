@@ -164,8 +164,8 @@ func TestConnRubbish(t *testing.T) {
 		{"no field", frame(`{}`), ErrFields},
 		{"a null field", frame(`{"pong":null}`), ErrFields},
 		{"two fields", frame(`{"pong":{"n":1},"started":{"id":1}}`), ErrFields},
-		{"another version", frame(`{"hello":{"version":2,"release":"","boot_id":""}}`), ErrVersion},
-		{"another version with other fields", frame(`{"hello":{"version":2,"name":"x"},"more":1}`), ErrVersion},
+		{"another version", frame(`{"hello":{"version":1,"release":"","boot_id":""}}`), ErrVersion},
+		{"another version with other fields", frame(`{"hello":{"version":1,"name":"x"},"more":1}`), ErrVersion},
 		{"no version", frame(`{"hello":{"release":"","boot_id":""}}`), ErrVersion},
 	}
 	for _, test := range tests {
