@@ -12,10 +12,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"time"
 
 	"noiommu-farm/kernels/build"
 	"noiommu-farm/kernels/kconfig"
 	"noiommu-farm/kernels/lock"
+	"noiommu-farm/kernels/sandbox"
 	"noiommu-farm/kernels/source"
 )
 
@@ -24,12 +27,20 @@ import (
 // hits.
 const recipe = 1
 
+// Limits bound the programs of a build.
+type Limits = sandbox.Limits
+
 // A Cache keeps sources and builds in a directory. Any number of goroutines
 // and processes may use one directory at once.
 type Cache struct {
-	Dir  string       // see DefaultDir
-	Jobs int          // compilers at once; 0 is 1
-	Log  func(string) // what people should know, a line at a time; nil drops it
+	Dir  string // see DefaultDir
+	Jobs int    // compilers at once; 0 is 1
+	// Limits bound what each make may use; a zero field leaves what no build
+	// of a kernel comes near.
+	Limits Limits
+	Log    func(string) // what people should know, a line at a time; nil drops it
+
+	uses sync.Map // id of a build or source → the function that ends its use
 }
 
 func (c *Cache) log(format string, args ...any) {
@@ -56,20 +67,11 @@ func (c *Cache) Build(ctx context.Context, r Request, progress func(Progress)) (
 	if err := os.MkdirAll(c.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("open cache: %w", err)
 	}
-	tools, err := build.FindToolchain(ctx, r.Compiler)
+	w, err := c.want(ctx, r, progress)
 	if err != nil {
 		return nil, fmt.Errorf("build kernel: %w", err)
 	}
-	tree, err := c.tree(ctx, r.Source, progress)
-	if err != nil {
-		return nil, fmt.Errorf("build kernel: %w", err)
-	}
-	w := want{
-		tree:    tree,
-		options: kconfig.Merge(r.Config.fragments, tree.Version),
-		tools:   tools,
-		config:  r.Config.Name,
-	}
+	tree := w.tree
 	if b, err := c.lookup(ctx, w, false); b != nil || err != nil {
 		return b, err
 	}
@@ -100,6 +102,25 @@ func (c *Cache) Build(ctx context.Context, r Request, progress func(Progress)) (
 	return b, nil
 }
 
+// want makes content of a request's words.
+func (c *Cache) want(ctx context.Context, r Request, progress func(Progress)) (want, error) {
+	tools, err := build.FindToolchain(ctx, r.Compiler)
+	if err != nil {
+		return want{}, err
+	}
+	tree, err := c.tree(ctx, r.Source, progress)
+	if err != nil {
+		return want{}, err
+	}
+	return want{
+		tree:    tree,
+		base:    r.Config.base,
+		options: kconfig.Merge(r.Config.fragments, tree.Version),
+		tools:   tools,
+		config:  r.Config.Name,
+	}, nil
+}
+
 // sweep removes what killed farms left of builds that nobody asks for again.
 func (c *Cache) sweep() error {
 	left, err := os.ReadDir(c.path("tmp"))
@@ -125,11 +146,23 @@ func (c *Cache) tree(ctx context.Context, s Source, progress func(Progress)) (so
 			see(Progress{Step: step, Note: note, Done: done, Total: total})
 		},
 	}
-	tree, err := store.Get(ctx, s.spec)
-	if err != nil {
-		return tree, err
+	// Another farm may clear a source away before this one says that it is in
+	// use.
+	for {
+		tree, err := store.Get(ctx, s.spec)
+		if err == nil {
+			err = c.use(tree.ID)
+		}
+		if err == nil && exists(tree.Dir) {
+			tree, err = store.With(ctx, tree, s.series)
+			if err == nil {
+				err = c.use(tree.ID)
+			}
+		}
+		if err != nil || exists(tree.Dir) {
+			return tree, err
+		}
 	}
-	return store.With(ctx, tree, s.series)
 }
 
 // serialize lets many goroutines call a function that expects one caller.
@@ -148,6 +181,7 @@ func serialize(progress func(Progress)) (see func(Progress), done func()) {
 // A want is a request whose words have become content.
 type want struct {
 	tree    source.Tree
+	base    build.Base
 	options []kconfig.Option
 	tools   build.Toolchain
 	config  string
@@ -158,6 +192,7 @@ type want struct {
 // a build that somebody's makefiles ran in must not be taken for one without.
 func (w want) key() string {
 	text := fmt.Appendf(nil, "recipe %d\nsource %s\ncompiler %s\n%s", recipe, w.tree.ID, w.tools.Version, kconfig.Text(w.options))
+	text = append(text, w.on()...)
 	if w.tree.Base != "" {
 		text = fmt.Appendf(text, "base %s\nseries %s\n", w.tree.Base, strings.Join(w.tree.Series.IDs(), " "))
 	}
@@ -165,14 +200,32 @@ func (w want) key() string {
 	return hex.EncodeToString(sum[:])[:40]
 }
 
+// on names what the options change; "" is allnoconfig.
+func (w want) on() string {
+	if w.base == (build.Base{}) {
+		return ""
+	}
+	return fmt.Sprintf("on %q %x\n", w.base.Target, sha256.Sum256([]byte(w.base.Text)))
+}
+
 // lookup is the build in the cache, checked; nil when there is none, or a
 // damaged one. Whoever holds the build's lock says locked: it takes the damaged
 // one away. Nobody else may: by then it could be the mended one.
 func (c *Cache) lookup(ctx context.Context, w want, locked bool) (*Build, error) {
 	dir := c.path("builds", w.key())
+	if !exists(dir) {
+		return nil, nil
+	}
+	if err := c.use(w.key()); err != nil { // before it is looked at: it must not be cleared away any more
+		return nil, err
+	}
 	b, err := open(ctx, dir)
 	switch {
 	case err == nil:
+		now := time.Now()
+		if err := os.Chtimes(filepath.Join(dir, recordName), now, now); err != nil {
+			return nil, fmt.Errorf("mark the build as used: %w", err)
+		}
 		b.Cached = true
 		b.Origin = w.tree.Origin
 		return b, nil

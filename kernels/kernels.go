@@ -76,6 +76,15 @@ func (c Configuration) Text(version string) string {
 	return kconfig.Text(kconfig.Merge(c.fragments, version))
 }
 
+// Base is what the fragments change: "defconfig", "a user's configuration", or
+// "" for nothing.
+func (c Configuration) Base() string {
+	if c.base.Text != "" {
+		return "a user's configuration"
+	}
+	return c.base.Target
+}
+
 // Configurations lists the names that LoadConfiguration knows: whole
 // configurations first, then fragments.
 func Configurations() []string { return configs.Names() }

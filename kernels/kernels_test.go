@@ -395,7 +395,7 @@ func TestBadRequests(t *testing.T) {
 // The machine's faults are not the kernel's.
 func TestBadMachine(t *testing.T) {
 	l := newLab(t)
-	write(t, filepath.Join(l.tree, "init/main.c"), "#error cc1: No space left on device\n")
+	write(t, filepath.Join(l.tree, "init/main.c"), "#error gcc: fatal error: Killed signal terminated program cc1\n")
 	_, err := l.cache.Build(t.Context(), l.request(t), nil)
 	if fault.ExitCode(err) != fault.ExitInfra {
 		t.Errorf("exit code %d: %v", fault.ExitCode(err), err)
@@ -476,12 +476,11 @@ func TestWaitsForAnotherFarm(t *testing.T) {
 		t.Fatal(err)
 	}
 	waiting := make(chan struct{})
-	second := *l.cache
-	second.Log = func(s string) {
+	second := &Cache{Dir: l.cache.Dir, Jobs: 1, Log: func(s string) {
 		if strings.Contains(s, "waiting") {
 			close(waiting)
 		}
-	}
+	}}
 	type result struct {
 		b   *Build
 		err error

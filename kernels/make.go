@@ -10,10 +10,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"noiommu-farm/internal/fault"
 	"noiommu-farm/kernels/build"
+	"noiommu-farm/kernels/lock"
 )
 
 // make builds what is wanted into the cache. The caller holds its lock.
@@ -41,11 +43,11 @@ func (c *Cache) make(ctx context.Context, w want, progress func(Progress)) (err 
 	defer logFile.Close()
 
 	j := build.Job{
-		Tree: w.tree.Dir, Version: w.tree.Version, Options: w.options, Toolchain: w.tools,
+		Tree: w.tree.Dir, Version: w.tree.Version, Base: w.base, Options: w.options, Toolchain: w.tools,
 		Objects:   filepath.Join(work, objects),
 		Selftests: filepath.Join(work, "selftests"),
 		Modules:   filepath.Join(entry, "modules"),
-		Jobs:      c.Jobs, Log: logFile, LogPath: logPath,
+		Jobs:      c.Jobs, Limits: c.Limits, Log: logFile, LogPath: logPath,
 		See: func(step string, done, total int, eta time.Duration) {
 			progress(Progress{Step: step, Done: done, Total: total, ETA: eta})
 		},
@@ -55,7 +57,17 @@ func (c *Cache) make(ctx context.Context, w want, progress func(Progress)) (err 
 		return err
 	}
 	j.Expected = near.expected
+	var older []build.Warning
 	if near.key != "" {
+		// As long as it is copied from, nobody may clear it away.
+		inUse, err := lock.Share(c.path("locks", "use-"+near.key))
+		if err != nil {
+			return err
+		}
+		defer inUse()
+		if r, err := readRecord(near.dir); err == nil {
+			older = r.Warnings
+		}
 		progress(Progress{Step: "clone", Note: near.key})
 		if j.Covers, err = near.clone(ctx, w.tree.Dir, work); err != nil {
 			if ctx.Err() != nil {
@@ -63,7 +75,7 @@ func (c *Cache) make(ctx context.Context, w want, progress func(Progress)) (err 
 			}
 			// It may have been damaged, and removed while it was copied.
 			c.log("cannot start from the build %s (%v): starting from nothing", near.key, err)
-			near = neighbour{}
+			near, older = neighbour{}, nil
 			if err := os.RemoveAll(j.Objects); err != nil {
 				return err
 			}
@@ -79,7 +91,7 @@ func (c *Cache) make(ctx context.Context, w want, progress func(Progress)) (err 
 		if !errors.As(err, &kernel) && ctx.Err() != nil {
 			os.Remove(logPath)
 		}
-		return err
+		return blame(err, w.tree.Series)
 	}
 
 	for from, to := range map[string]string{build.Vmlinux: "vmlinux", build.BzImage: "bzImage", build.Config: "config"} {
@@ -114,6 +126,9 @@ func (c *Cache) make(ctx context.Context, w want, progress func(Progress)) (err 
 		Release: result.Release, Neighbour: near.key,
 		Steps: result.Steps, Seconds: time.Since(start).Seconds(),
 		Selftests: result.Selftests, Modules: result.Modules,
+		Warnings: build.Inherit(result.Warnings, older, result.Compiled, func(object string) bool {
+			return exists(filepath.Join(entry, objects, object))
+		}),
 	}
 	if err := r.seal(entry); err != nil {
 		return fmt.Errorf("seal: %w", err)
@@ -129,6 +144,9 @@ func (w want) list() []string {
 	l := make([]string, len(w.options))
 	for i, o := range w.options {
 		l[i] = o.Name + "=" + o.Value
+	}
+	if on := w.on(); on != "" {
+		l = append(l, strings.TrimSpace(on))
 	}
 	return l
 }

@@ -40,10 +40,11 @@ const (
 	inRequest   = "/request"
 )
 
-// arch is what kbuild calls the architecture, srcArch its directory.
+// arch is what kbuild calls the architecture, SourceArch its directory under
+// arch/.
 const (
-	arch    = "x86_64"
-	srcArch = "x86"
+	arch       = "x86_64"
+	SourceArch = "x86"
 )
 
 // environment makes equal requests give equal bytes.
@@ -109,10 +110,7 @@ const (
 // wrong is a *fault.Kernel, what a user's fragment asks in vain a
 // *fault.Usage.
 func Run(ctx context.Context, j Job) (Result, error) {
-	if err := j.configure(ctx); err != nil {
-		return Result{}, err
-	}
-	config, err := j.check()
+	config, err := Configure(ctx, j)
 	if err != nil {
 		return Result{}, err
 	}
@@ -127,6 +125,14 @@ func Run(ctx context.Context, j Job) (Result, error) {
 	r.Release = strings.TrimSpace(string(release))
 	r.Selftests, err = j.selftests(ctx, config)
 	return r, err
+}
+
+// Configure stops before compiling, with the .config as it came out.
+func Configure(ctx context.Context, j Job) (map[string]string, error) {
+	if err := j.configure(ctx); err != nil {
+		return nil, err
+	}
+	return j.check()
 }
 
 // make runs make in the sandbox. Its output goes to the log and to extra. Only
@@ -283,7 +289,7 @@ func (j Job) check() (map[string]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configure: %w", err)
 	}
-	symbols, err := kconfig.ReadSymbols(os.DirFS(j.Tree), srcArch)
+	symbols, err := kconfig.ReadSymbols(os.DirFS(j.Tree), SourceArch)
 	if err != nil {
 		return nil, &fault.Kernel{Stage: "configure", Err: err}
 	}

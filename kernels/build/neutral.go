@@ -82,7 +82,7 @@ func autoConf(objects string) (map[string]string, error) {
 
 var (
 	markerInCommand = regexp.MustCompile(`\$\(wildcard include/config/([A-Za-z0-9_]+)\)`)
-	fileInCommand   = regexp.MustCompile(`(?m)^(?:source_\S+ :=|deps_\S+ :=)?\s*([^\s$:=]+)\s*\\?$`)
+	fileInCommand   = regexp.MustCompile(`(?m)^(?:source_\S+ :=|deps_\S+ :=)?[ \t]*([^\s$:=\\]+)[ \t]*\\?$`)
 )
 
 // spare keeps the objects that read the same whether the options are y or m.

@@ -21,15 +21,15 @@ func TestFindings(t *testing.T) {
 /src/drivers/vfio/vfio_main.c:14:9: error: 'y' undeclared (first use in this function)
 make[4]: *** [/src/scripts/Makefile.build:289: drivers/vfio/vfio_main.o] Error 1
 `,
-			want: "/src/drivers/vfio/vfio_main.c:14:9: error: 'y' undeclared (first use in this function)",
+			want: "drivers/vfio/vfio_main.c:14:9: error: 'y' undeclared (first use in this function)",
 		},
 		"missing header": {
 			output: "/src/a.c:1:10: fatal error: none.h: No such file or directory\ncompilation terminated.\n",
-			want:   "/src/a.c:1:10: fatal error: none.h: No such file or directory",
+			want:   "a.c:1:10: fatal error: none.h: No such file or directory",
 		},
 		"linker": {
 			output: "ld: vmlinux.o: in function `f':\n/src/a.c:3: undefined reference to `g'\nmake: *** [Makefile:9: vmlinux] Error 1\n",
-			want:   "/src/a.c:3: undefined reference to `g'",
+			want:   "a.c:3: undefined reference to `g'",
 		},
 		"make": {
 			output: "make[2]: *** No rule to make target 'x.o', needed by 'built-in.a'.  Stop.\n",

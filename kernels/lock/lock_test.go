@@ -66,3 +66,30 @@ func TestSweep(t *testing.T) {
 		t.Errorf("removed %q, %v", removed, err)
 	}
 }
+
+// What is used is not free, and what is not can be taken.
+func TestShare(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "locks", "use")
+	first, err := Share(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := Share(path) // as many as there are
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, end := range []func(){first, second} {
+		if release, err := Free(path); err != nil || release != nil {
+			t.Fatalf("it is in use: %v", err)
+		}
+		end()
+	}
+	release, err := Free(path)
+	if err != nil || release == nil {
+		t.Fatalf("nobody uses it: %v", err)
+	}
+	if again, err := Free(path); err != nil || again != nil {
+		t.Errorf("it is taken: %v", err)
+	}
+	release()
+}

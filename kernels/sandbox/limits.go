@@ -78,7 +78,7 @@ const reserve = 512 << 20
 // How often the processes are looked at. They are counted from outside because
 // a limit that the kernel enforces (RLIMIT_NPROC) does not hold for root, and
 // none counts the memory of them all.
-const lookEvery = 200 * time.Millisecond
+const lookEvery = 400 * time.Millisecond
 
 // watch looks at what the sandbox under the process root uses until ctx ends,
 // and says to stop when it is too much.
@@ -137,9 +137,9 @@ func watch(ctx context.Context, root int, c Command, stop func(error)) {
 			return
 		}
 		// A build directory has 20,000 files: counting must not cost more
-		// than a few percent of a processor.
+		// than a hundredth of a processor.
 		walked = time.Now()
-		pause = max(time.Second, 40*walked.Sub(start))
+		pause = max(time.Second, 100*walked.Sub(start))
 	}
 }
 
