@@ -19,15 +19,17 @@ import (
 
 // Event is one line of events.jsonl. Exactly one of the pointers is set.
 type Event struct {
-	Time    time.Time    `json:"time"`
-	Planned *Planned     `json:"planned,omitempty"` // first event of a cell
-	Booted  *Booted      `json:"booted,omitempty"`
-	Agent   *wire.ToHost `json:"agent,omitempty"`   // what the agent said, pongs left out
-	Running *Running     `json:"running,omitempty"` // the host asked for a program
-	Hung    *Hung        `json:"hung,omitempty"`    // the guest no longer answers
-	Lost    *Lost        `json:"lost,omitempty"`    // the connection to the agent ended too early
-	Infra   *Infra       `json:"infra,omitempty"`   // the farm failed
-	Ended   *Ended       `json:"ended,omitempty"`   // last event of a cell that was carried to its end
+	Time     time.Time    `json:"time"`
+	Planned  *Planned     `json:"planned,omitempty"` // first event of a cell
+	Booted   *Booted      `json:"booted,omitempty"`
+	Agent    *wire.ToHost `json:"agent,omitempty"`    // what the agent said, pongs left out
+	Running  *Running     `json:"running,omitempty"`  // the host asked for a program
+	Answered *Answered    `json:"answered,omitempty"` // the host answered what a program asked (Agent.Ask)
+	Away     *Away        `json:"away,omitempty"`     // a program left devices unplugged
+	Hung     *Hung        `json:"hung,omitempty"`     // the guest no longer answers
+	Lost     *Lost        `json:"lost,omitempty"`     // the connection to the agent ended too early
+	Infra    *Infra       `json:"infra,omitempty"`    // the farm failed
+	Ended    *Ended       `json:"ended,omitempty"`    // last event of a cell that was carried to its end
 }
 
 // Planned is all that the host knows of a cell before it boots.
@@ -43,12 +45,14 @@ type Planned struct {
 
 // Kernel says which kernel a cell tests.
 type Kernel struct {
-	Source   string `json:"source"`    // as asked for: "debian:7.3"
-	SourceID string `json:"source_id"` // content hash of the tree
-	Config   string `json:"config"`    // name of the configuration
-	Release  string `json:"release"`   // uname -r
-	Build    string `json:"build"`     // key of the build in the cache
-	Compiler string `json:"compiler"`
+	Source   string   `json:"source"`            // as asked for: "debian:7.3"
+	SourceID string   `json:"source_id"`         // content hash of the tree
+	Series   string   `json:"series,omitempty"`  // on the source, as asked for
+	Patches  []string `json:"patches,omitempty"` // of the series: ids of what they do, in order
+	Config   string   `json:"config"`            // name of the configuration
+	Release  string   `json:"release"`           // uname -r
+	Build    string   `json:"build"`             // key of the build in the cache
+	Compiler string   `json:"compiler"`
 	// ConfigSHA256 is the hash of the built .config; the guest's
 	// /proc/config.gz must unpack to the same.
 	ConfigSHA256 string `json:"config_sha256"`
@@ -81,6 +85,7 @@ type Program struct {
 	Argv    []string      `json:"argv"`
 	Env     []string      `json:"env,omitempty"`
 	Timeout time.Duration `json:"timeout"`
+	Host    bool          `json:"host,omitempty"` // it may ask the host; see wire.HostEnv
 	// Tests are the results that must be there, no more and no fewer. Nil
 	// means that the program itself decides which tests it has.
 	Tests []Expected `json:"tests,omitempty"`
@@ -110,6 +115,21 @@ type Booted struct {
 type Running struct {
 	ID   uint32   `json:"id"`
 	Argv []string `json:"argv"` // with the addresses of this guest's devices filled in
+}
+
+// Answered says how the host answered a program's request.
+type Answered struct {
+	Run   uint32 `json:"run"`
+	N     uint32 `json:"n"`
+	Bytes int    `json:"bytes,omitempty"` // of data
+	Err   string `json:"err,omitempty"`   // why not
+}
+
+// Away says that a program ended while devices under test were unplugged. The
+// host puts them back for the programs after it.
+type Away struct {
+	Run  uint32   `json:"run"`
+	BDFs []string `json:"bdfs"`
 }
 
 // Hung says that the guest stopped answering while QEMU still ran.

@@ -4,49 +4,81 @@ package machine
 
 import (
 	"context"
+	"errors"
 	"fmt"
+
+	"noiommu-farm/farm/qmp"
 )
 
-// Unplug takes the n-th device of its model out of the guest, counted from 0:
-// it presses the attention button of the device's slot and waits until QEMU has
-// deleted every function. Linux (pciehp) lets five seconds pass, then asks the
-// driver, and with vfio-pci that waits until user space lets go. It removes one
-// device at a time: one that is held keeps the others.
-//
-// ctx bounds the waiting. When it ends first, the request stands, and the guest
-// may let go later.
+// Refused says whether QEMU understood what was asked of it and said no.
+func Refused(err error) bool {
+	var no *qmp.Error
+	return errors.As(err, &no)
+}
+
+// Unplugging is an unplug that was asked for.
+type Unplugging struct {
+	g       *Guest
+	id      string          // of its first function
+	waiting map[string]bool // functions that are not deleted yet
+	deleted *qmp.Subscription
+}
+
+// StartUnplug presses the attention button of the slot of the n-th device of
+// its model, counted from 0. Linux (pciehp) lets five seconds pass, then asks
+// the driver, and with vfio-pci that waits until user space lets go. It removes
+// one device at a time: one that is held keeps the others.
 //
 // A device that the machine does not have, or that is on the root bus, is a
-// *fault.Usage.
-func (g *Guest) Unplug(ctx context.Context, d Device, n int) error {
+// *fault.Usage. QEMU refuses (*qmp.Error) while an earlier request is under
+// way.
+func (g *Guest) StartUnplug(ctx context.Context, d Device, n int) (*Unplugging, error) {
 	p, err := g.pluggable(d, n)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	deleted := g.Monitor.Subscribe("DEVICE_DELETED")
-	defer deleted.Close()
-	// The slot is one: the request for one function is for all.
-	if err := g.Monitor.Execute(ctx, "device_del", map[string]any{"id": p.id(0)}, nil); err != nil {
-		return fmt.Errorf("unplug %s: %w", p.id(0), err)
-	}
-	waiting := make(map[string]bool)
+	u := &Unplugging{g: g, id: p.id(0), waiting: make(map[string]bool), deleted: g.Monitor.Subscribe("DEVICE_DELETED")}
 	for f := range p.device.Functions() {
-		waiting[p.id(f)] = true
+		u.waiting[p.id(f)] = true
 	}
-	for len(waiting) > 0 {
+	// The slot is one: the request for one function is for all.
+	if err := g.Monitor.Execute(ctx, "device_del", map[string]any{"id": u.id}, nil); err != nil {
+		u.deleted.Close()
+		return nil, fmt.Errorf("unplug %s: %w", u.id, err)
+	}
+	return u, nil
+}
+
+// Wait waits until QEMU has deleted every function. When ctx ends first, the
+// request stands, and Wait can be called again.
+func (u *Unplugging) Wait(ctx context.Context) error {
+	for len(u.waiting) > 0 {
 		select {
-		case event, ok := <-deleted.Events():
+		case event, ok := <-u.deleted.Events():
 			if !ok {
-				return fmt.Errorf("unplug %s: %w", p.id(0), g.Monitor.Err())
+				return fmt.Errorf("unplug %s: %w", u.id, u.g.Monitor.Err())
 			}
 			if id, ok := event.Data["device"].(string); ok {
-				delete(waiting, id)
+				delete(u.waiting, id)
 			}
 		case <-ctx.Done():
-			return fmt.Errorf("unplug %s: wait for the guest: %w", p.id(0), ctx.Err())
+			return fmt.Errorf("unplug %s: wait for the guest: %w", u.id, ctx.Err())
 		}
 	}
 	return nil
+}
+
+// Close ends the watching; the request stands.
+func (u *Unplugging) Close() { u.deleted.Close() }
+
+// Unplug is [Guest.StartUnplug] and [Unplugging.Wait] in one.
+func (g *Guest) Unplug(ctx context.Context, d Device, n int) error {
+	u, err := g.StartUnplug(ctx, d, n)
+	if err != nil {
+		return err
+	}
+	defer u.Close()
+	return u.Wait(ctx)
 }
 
 // Plug puts the n-th device of its model, counted from 0, back into its slot,

@@ -7,6 +7,7 @@ package matrix
 
 import (
 	"fmt"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -18,6 +19,7 @@ import (
 // Axes are what a plan is the product of.
 type Axes struct {
 	Sources    []string // "debian:7.3"
+	Series     string   // put on every source: a name that the runner is given with it; "" none
 	Configs    []string // "noiommu"
 	Topologies []string // "none", "intel"
 
@@ -55,6 +57,7 @@ type Program struct {
 type Cell struct {
 	Name     string // unique in the plan, and fit for a file name
 	Source   string
+	Series   string // on the source; "" none
 	Config   string
 	Topology string
 	Guest
@@ -87,8 +90,9 @@ func Product(a Axes) (Plan, error) {
 		for _, config := range a.Configs {
 			for _, topology := range a.Topologies {
 				plan.Cells = append(plan.Cells, Cell{
-					Name:      cellName(source, config, topology),
+					Name:      cellName(withSeries(source, a.Series), config, topology),
 					Source:    source,
+					Series:    a.Series,
 					Config:    config,
 					Topology:  topology,
 					Guest:     a.Guest,
@@ -108,6 +112,20 @@ func cellName(parts ...string) string {
 		parts[i] = strings.Trim(notInNames.ReplaceAllString(p, "-"), "-.")
 	}
 	return strings.Join(parts, "_")
+}
+
+// withSeries names a source with a series: by the last part of its path, which
+// may be long.
+func withSeries(source, series string) string {
+	if series == "" {
+		return source
+	}
+	const enough = 60
+	name := path.Base(series)
+	for _, ext := range []string{".patch", ".mbox", ".diff", ".eml"} {
+		name = strings.TrimSuffix(name, ext)
+	}
+	return source + "+" + name[:min(len(name), enough)]
 }
 
 // number makes equal names differ: two sources can look alike in a file name.
@@ -219,6 +237,7 @@ func (c Cell) Facts(release string, config contract.Config, hw Hardware) contrac
 		Hugepages:     c.Hugepages,
 		Hugepages1G:   c.Hugepages1G,
 		MemoryAbove4G: hw.MemoryAbove4G,
+		Host:          true,
 		Privileges:    contract.Root,
 		Devices:       hw.Devices,
 	}

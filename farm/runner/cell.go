@@ -87,6 +87,13 @@ func (r *run) plan(c *prepared) cellPlan {
 		}
 		return time.Duration(float64(own) * r.scale(c))
 	})
+	for _, list := range [][]results.Program{ph.unbound, ph.bound, ph.atEnd} {
+		for i := range list {
+			if list[i].Host {
+				list[i].Env = append(list[i].Env, fmt.Sprintf("%s=%g", wire.PatienceEnv, r.scale(c)))
+			}
+		}
+	}
 	sum := sha256.Sum256([]byte(c.config))
 	return cellPlan{
 		phases: ph,
@@ -95,6 +102,8 @@ func (r *run) plan(c *prepared) cellPlan {
 			Kernel: results.Kernel{
 				Source:       c.Source,
 				SourceID:     c.build.SourceID,
+				Series:       c.Series,
+				Patches:      c.build.Series,
 				Config:       c.Config,
 				Release:      c.build.Release,
 				Build:        c.build.Key,
@@ -199,7 +208,10 @@ func (r *run) live(ctx context.Context, rec *results.CellWriter, dir string, c *
 	var consoleErr error
 	pumps.Go(func() { consoleErr = pumpConsole(guest.Console(), rec) })
 
-	err = r.converse(ctx, c, plan, talk)
+	requests := newDesk(guest, m, talk.patience(unplugPatience))
+	defer requests.close()
+	talk.answer = requests.answer
+	err = r.converse(ctx, c, plan, talk, requests)
 	killed, err := r.conclude(ctx, err, rec, guest, talk)
 	for range talk.said {
 		// What an agent says after the end is recorded, and answered by nobody.
@@ -261,7 +273,7 @@ func kernelParameters(c *prepared, facts contract.Facts) []string {
 }
 
 // converse leads the agent through the cell: facts first, then the programs.
-func (r *run) converse(ctx context.Context, c *prepared, plan cellPlan, talk *conversation) error {
+func (r *run) converse(ctx context.Context, c *prepared, plan cellPlan, talk *conversation, requests *desk) error {
 	if err := talk.hello(ctx); err != nil {
 		return err
 	}
@@ -284,19 +296,37 @@ func (r *run) converse(ctx context.Context, c *prepared, plan cellPlan, talk *co
 			if err := talk.run(ctx, p, fillIn(p.Argv, bdfs)); err != nil {
 				return err
 			}
+			if err := putBack(ctx, p.ID, talk, requests); err != nil {
+				return err
+			}
 		}
 		return nil
 	}
 	if err := each(plan.phases.unbound); err != nil {
 		return err
 	}
-	if err := talk.bind(ctx, all); err != nil {
+	if err := talk.bind(ctx, all, 0); err != nil {
 		return err
 	}
 	if err := each(plan.phases.bound); err != nil {
 		return err
 	}
 	return each(plan.phases.atEnd)
+}
+
+// putBack plugs and binds what a program left unplugged, for those after it.
+func putBack(ctx context.Context, id uint32, talk *conversation, requests *desk) error {
+	away := requests.away()
+	if len(away) == 0 {
+		return nil
+	}
+	if err := talk.rec.Event(results.Event{Away: &results.Away{Run: id, BDFs: away}}); err != nil {
+		return err
+	}
+	if err := requests.restore(ctx); err != nil {
+		return err
+	}
+	return talk.bind(ctx, away, talk.patience(answer))
 }
 
 // addresses finds the functions under test in the guest: by model, and all of

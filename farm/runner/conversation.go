@@ -49,6 +49,10 @@ type conversation struct {
 	scale float64
 	// onTest is told each result line of a program as it arrives.
 	onTest func(program uint32, t ktap.Test)
+	// answer carries out what a test program asks of the host. Without it
+	// programs may not ask.
+	answer func(context.Context, wire.Request) (wire.Reply, error)
+	asking *questions // of the program that runs, if it may ask
 
 	said    chan wire.ToHost // what the agent said, pongs left out
 	recvErr error            // why the control port ended; set before said is closed
@@ -211,8 +215,15 @@ func (c *conversation) awaitFor(ctx context.Context, doing string, limit time.Du
 				return m, &lostError{doing}
 			case m.Error != nil:
 				return m, fmt.Errorf("agent: %s: %s", m.Error.Doing, m.Error.Err)
+			case m.Ask != nil && c.asking != nil:
+				if err := c.asking.ask(*m.Ask); err != nil {
+					return m, err
+				}
+				continue
 			}
 			return m, nil
+		case err := <-c.failedAnswer():
+			return wire.ToHost{}, err
 		case <-tick.C:
 			last := c.lastPong.Load()
 			if last == nil {
@@ -231,6 +242,14 @@ func (c *conversation) awaitFor(ctx context.Context, doing string, limit time.Du
 			return wire.ToHost{}, context.Cause(ctx)
 		}
 	}
+}
+
+// failedAnswer delivers what the farm failed at for the program that runs.
+func (c *conversation) failedAnswer() <-chan error {
+	if c.asking == nil {
+		return nil
+	}
+	return c.asking.failed
 }
 
 // rubbish is the error that ended the control port, unless it just ended.
@@ -275,14 +294,15 @@ func (c *conversation) prepare(ctx context.Context, p wire.Prepare) (wire.Facts,
 	return *m.Facts, nil
 }
 
-// bind binds the functions to vfio-pci. A kernel that refuses is a matter for
+// bind binds the functions to vfio-pci, each of which may take so long to
+// appear. A kernel that refuses is a matter for
 // the tests, which look at the devices themselves.
-func (c *conversation) bind(ctx context.Context, bdfs []string) error {
+func (c *conversation) bind(ctx context.Context, bdfs []string, within time.Duration) error {
 	doing := "binding " + strings.Join(bdfs, " ")
-	if err := c.send(ctx, doing, wire.ToGuest{Bind: &wire.Bind{BDFs: bdfs}}); err != nil {
+	if err := c.send(ctx, doing, wire.ToGuest{Bind: &wire.Bind{BDFs: bdfs, WithinMS: within.Milliseconds()}}); err != nil {
 		return err
 	}
-	m, err := c.await(ctx, doing, answer)
+	m, err := c.awaitFor(ctx, doing, c.patience(answer)+within)
 	if err != nil {
 		return err
 	}
@@ -303,7 +323,7 @@ func (c *conversation) run(ctx context.Context, p results.Program, argv []string
 	}
 	doing := "program " + p.Name
 	err := c.send(ctx, doing, wire.ToGuest{Run: &wire.Run{
-		ID: p.ID, Name: p.Name, Argv: argv, Env: p.Env, TimeoutMS: p.Timeout.Milliseconds(),
+		ID: p.ID, Name: p.Name, Argv: argv, Env: p.Env, TimeoutMS: p.Timeout.Milliseconds(), Host: p.Host && c.answer != nil,
 	}})
 	if err != nil {
 		return err
@@ -314,6 +334,13 @@ func (c *conversation) run(ctx context.Context, p results.Program, argv []string
 	}
 	if m.Started == nil || m.Started.ID != p.ID {
 		return fmt.Errorf("start %s: the agent answered something else", doing)
+	}
+	if p.Host && c.answer != nil {
+		c.asking = c.newQuestions(ctx, p.ID)
+		defer func() {
+			c.asking.end()
+			c.asking = nil
+		}()
 	}
 	m, err = c.awaitFor(ctx, "the end of "+doing, p.Timeout+c.patience(grace))
 	if err != nil {

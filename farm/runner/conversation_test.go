@@ -27,7 +27,7 @@ type script func(t *testing.T, control *wire.Conn, raw net.Conn, output io.Write
 // judges what was recorded.
 func converse(t *testing.T, scale float64, play script) (*verdict.Cell, error) {
 	t.Helper()
-	program := results.Program{ID: 1, Name: "p", Argv: []string{"/p"}, Timeout: time.Second}
+	program := results.Program{ID: 1, Name: "p", Argv: []string{"/p"}, Timeout: time.Second, Host: true}
 	dir := filepath.Join(t.TempDir(), "cell")
 	rec, err := results.CreateCell(dir, results.Planned{Cell: "c", Programs: []results.Program{program}})
 	if err != nil {
@@ -36,6 +36,18 @@ func converse(t *testing.T, scale float64, play script) (*verdict.Cell, error) {
 	host, guest := net.Pipe()
 	outHost, outGuest := net.Pipe()
 	c := newConversation(host, rec, scale, func(uint32, ktap.Test) {})
+	c.answer = func(ctx context.Context, r wire.Request) (wire.Reply, error) {
+		switch r.Do {
+		case wire.ReadMemory:
+			return wire.Reply{Data: make([]byte, r.Length)}, nil
+		case wire.Unplugged:
+			<-ctx.Done() // a guest that does not let go
+			return wire.Reply{}, ctx.Err()
+		case wire.InjectNMI:
+			return wire.Reply{}, errors.New("no monitor")
+		}
+		return wire.Reply{Err: "refused"}, nil
+	}
 	listening := make(chan struct{})
 	go func() { defer close(listening); c.listen() }()
 	collected := make(chan struct{})
@@ -118,6 +130,26 @@ func pong(c *wire.Conn) {
 	}
 }
 
+func ask(c *wire.Conn, n uint32, r wire.Request) {
+	c.Send(&wire.ToHost{Ask: &wire.Ask{Run: 1, N: n, Request: r}})
+}
+
+// answered is the next answer; the guest goes on answering pings.
+func answered(c *wire.Conn) *wire.Answer {
+	for {
+		var m wire.ToGuest
+		if c.Recv(&m) != nil {
+			return nil
+		}
+		switch {
+		case m.Answer != nil:
+			return m.Answer
+		case m.Ping != nil:
+			c.Send(&wire.ToHost{Pong: m.Ping})
+		}
+	}
+}
+
 const honest = "1..1\nok 1 a\n"
 
 // short makes the host's patience a fraction of a second.
@@ -195,6 +227,60 @@ func TestConversation(t *testing.T) {
 			raw.Write([]byte{0, 0})
 			raw.Close()
 		}, verdict.Infra, "agent closed its port"},
+		{"questions", 1, func(t *testing.T, c *wire.Conn, _ net.Conn, out io.Writer) {
+			upTo(t, c)
+			ask(c, 1, wire.Request{Do: wire.ReadMemory, Length: wire.MaxRead})
+			if a := answered(c); a == nil || a.N != 1 || len(a.Data) != wire.MaxRead {
+				t.Errorf("answer 1: %+v", a)
+			}
+			ask(c, 2, wire.Request{Do: wire.Plug, BDF: "0000:00:1f.0"})
+			if a := answered(c); a == nil || a.N != 2 || a.Err != "refused" {
+				t.Errorf("answer 2: %+v", a)
+			}
+			ask(c, 3, wire.Request{Do: wire.Unplugged, BDF: "0000:01:00.0"}) // and the program ends
+			wire.WriteChunk(out, wire.Chunk{Run: 1, Stream: wire.Stdout, Data: []byte(honest)})
+			c.Send(&wire.ToHost{Exited: &wire.Exited{ID: 1, Stdout: int64(len(honest))}})
+		}, verdict.Pass, ""},
+		{"two questions at once", 1, func(t *testing.T, c *wire.Conn, _ net.Conn, _ io.Writer) {
+			upTo(t, c)
+			ask(c, 1, wire.Request{Do: wire.Unplugged, BDF: "0000:01:00.0"})
+			ask(c, 2, wire.Request{Do: wire.ReadMemory, Length: 1})
+			pong(c)
+		}, verdict.Infra, "request 2 of program 1, out of turn"},
+		{"the same question twice", 1, func(t *testing.T, c *wire.Conn, _ net.Conn, _ io.Writer) {
+			upTo(t, c)
+			ask(c, 1, wire.Request{Do: wire.ReadMemory, Length: 1})
+			answered(c)
+			ask(c, 1, wire.Request{Do: wire.ReadMemory, Length: 1})
+			pong(c)
+		}, verdict.Infra, "request 1 of program 1, out of turn"},
+		{"a question of another program", 1, func(t *testing.T, c *wire.Conn, _ net.Conn, _ io.Writer) {
+			upTo(t, c)
+			c.Send(&wire.ToHost{Ask: &wire.Ask{Run: 2, N: 1, Request: wire.Request{Do: wire.InjectNMI}}})
+			pong(c)
+		}, verdict.Infra, "request 1 of program 2, out of turn"},
+		{"a question before the program runs", 1, func(t *testing.T, c *wire.Conn, _ net.Conn, _ io.Writer) {
+			c.Send(&wire.ToHost{Hello: &wire.AgentHello{Version: wire.Version}})
+			c.Recv(&wire.ToGuest{})
+			c.Recv(&wire.ToGuest{})
+			ask(c, 1, wire.Request{Do: wire.InjectNMI})
+			pong(c)
+		}, verdict.Infra, "answered something else"},
+		{"a question for too much", 1, func(t *testing.T, c *wire.Conn, _ net.Conn, _ io.Writer) {
+			upTo(t, c)
+			ask(c, 1, wire.Request{Do: wire.ReadMemory, Length: 1 << 30})
+			pong(c)
+		}, verdict.Infra, "read-memory of 1073741824 bytes"},
+		{"a question for something else", 1, func(t *testing.T, c *wire.Conn, _ net.Conn, _ io.Writer) {
+			upTo(t, c)
+			ask(c, 1, wire.Request{Do: "quit"})
+			pong(c)
+		}, verdict.Infra, `"quit" is none of`},
+		{"a question that the farm fails at", 1, func(t *testing.T, c *wire.Conn, _ net.Conn, _ io.Writer) {
+			upTo(t, c)
+			ask(c, 1, wire.Request{Do: wire.InjectNMI})
+			pong(c)
+		}, verdict.Infra, "no monitor"},
 		{"the agent cannot", 1, func(t *testing.T, c *wire.Conn, _ net.Conn, _ io.Writer) {
 			c.Send(&wire.ToHost{Hello: &wire.AgentHello{Version: wire.Version}})
 			c.Recv(&wire.ToGuest{})

@@ -73,7 +73,7 @@ func programs(c matrix.Cell, facts contract.Facts, selftests []kernels.Selftest,
 			}
 		}
 		for _, suite := range matrix.ContractSuites() {
-			p := results.Program{Name: suite + phase.suffix}
+			p := results.Program{Name: suite + phase.suffix, Host: true}
 			var ids []string
 			for _, s := range chosen {
 				if s.Suite != suite || s.Phase != phase.phase {

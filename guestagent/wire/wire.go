@@ -39,6 +39,11 @@ const (
 	// packet with the JSON of a [Request], then one with that of a [Reply].
 	// Without a host it is not set.
 	HostEnv = "NOIOMMU_FARM_HOST"
+
+	// PatienceEnv is the environment variable that tells a program how many
+	// times longer than on an idle machine with hardware virtualization
+	// things may take: a number of at least 1. Not set, it is 1.
+	PatienceEnv = "NOIOMMU_FARM_PATIENCE"
 )
 
 // ToGuest is one message from the host. Exactly one field is set.

@@ -85,7 +85,8 @@ type story struct {
 	ended   *results.Ended
 	torn    bool
 
-	taintBefore map[uint32]int64 // before a program ran
+	taintBefore map[uint32]int64    // before a program ran
+	away        map[uint32][]string // devices that a program left unplugged
 }
 
 func readStory(rec *results.Record) story {
@@ -96,6 +97,7 @@ func readStory(rec *results.Record) story {
 		torn:    rec.Torn,
 
 		taintBefore: make(map[uint32]int64),
+		away:        make(map[uint32][]string),
 	}
 	var last uint32
 	var taint int64
@@ -114,6 +116,8 @@ func readStory(rec *results.Record) story {
 			taint = e.Agent.Bound.Taint
 		case e.Agent != nil && e.Agent.Error != nil && last != 0:
 			s.refused[last] = e.Agent.Error
+		case e.Away != nil:
+			s.away[e.Away.Run] = e.Away.BDFs
 		case e.Hung != nil && s.hung == nil:
 			s.hung = e.Hung
 		case e.Lost != nil && s.lost == nil:
@@ -250,6 +254,9 @@ func judgeProgram(rec *results.Record, p results.Program, s story, cons *console
 		}
 		if exit.Signal != 0 {
 			tell(Fail, "%s", exitWords(exit))
+		}
+		if away := s.away[p.ID]; len(away) > 0 {
+			tell(Fail, "left %s unplugged", strings.Join(away, " "))
 		}
 		if report.Plan < 0 && len(report.Tests) == 0 {
 			tell(Fail, "printed no KTAP (%s)", exitWords(exit))

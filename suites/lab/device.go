@@ -26,6 +26,7 @@ type Device struct {
 	Has         contract.Device // the same, and its capabilities
 
 	dir   string // its directory in sysfs
+	away  bool   // the host has unplugged it, or is about to
 	stuck bool   // an unbind did not come back; the kernel holds its lock
 }
 
@@ -156,9 +157,9 @@ func (u *Unbinding) Wait() error {
 	var err error
 	select {
 	case err = <-u.done:
-	case <-time.After(unbindLimit):
+	case <-time.After(Patience(unbindLimit)):
 		u.d.stuck = true
-		err = fmt.Errorf("not unbound after %v: the kernel waits for a file that nobody has open", unbindLimit)
+		err = fmt.Errorf("not unbound after %v: the kernel waits for a file that nobody has open", Patience(unbindLimit))
 	}
 	u.t.Tally.Did("pci.unbind", err)
 	return err

@@ -48,7 +48,7 @@ func (e *Event) Signals() uint64 {
 
 // Expect waits for a signal and asserts that there was exactly one.
 func (e *Event) Expect(what string, args ...any) {
-	readable(e.Fd(), time.Now().Add(patience))
+	readable(e.Fd(), time.Now().Add(Patience(patience)))
 	Equal(e.t, e.Signals(), 1, "%s: signals", fmt.Sprintf(what, args...))
 }
 
