@@ -95,7 +95,7 @@ func (c *Cache) make(ctx context.Context, w want, progress func(Progress)) (err 
 	}
 
 	for from, to := range map[string]string{build.Vmlinux: "vmlinux", build.BzImage: "bzImage", build.Config: "config"} {
-		if err := copyFile(filepath.Join(j.Objects, from), filepath.Join(entry, to)); err != nil {
+		if err := collect(j.Objects, from, filepath.Join(entry, to)); err != nil {
 			return err
 		}
 	}
@@ -159,6 +159,17 @@ func (w want) series() []string {
 	return w.tree.Series.IDs()
 }
 
+// collect copies what a build made. A build that left something else in its
+// place is a bad kernel.
+func collect(objects, name, to string) error {
+	in, err := build.Open(objects, name)
+	if err != nil {
+		return &fault.Kernel{Stage: "collect", Err: fmt.Errorf("the build left no %s: %w", name, err)}
+	}
+	defer in.Close()
+	return copyTo(in, to)
+}
+
 // copyFile makes a new file: kbuild writes some of its own in place, so an
 // artefact must not share an inode with one.
 func copyFile(from, to string) error {
@@ -167,6 +178,10 @@ func copyFile(from, to string) error {
 		return err
 	}
 	defer in.Close()
+	return copyTo(in, to)
+}
+
+func copyTo(in io.Reader, to string) error {
 	out, err := os.Create(to)
 	if err != nil {
 		return err

@@ -18,6 +18,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -99,6 +100,9 @@ type Selftest struct {
 	Name  string
 }
 
+// releaseName is what uname -r may say; it becomes a directory's name.
+var releaseName = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z.+~_-]{0,63}$`)
+
 // Files of a build directory.
 const (
 	Vmlinux = "vmlinux"
@@ -118,11 +122,13 @@ func Run(ctx context.Context, j Job) (Result, error) {
 	if err := j.compile(ctx, config, &r); err != nil {
 		return Result{}, err
 	}
-	release, err := os.ReadFile(filepath.Join(j.Objects, "include/config/kernel.release"))
-	if err != nil {
-		return Result{}, fmt.Errorf("read release: %w", err)
+	release, err := read(j.Objects, "include/config/kernel.release")
+	if r.Release = strings.TrimSpace(string(release)); err == nil && !releaseName.MatchString(r.Release) {
+		err = fmt.Errorf("%.100q is no release", r.Release)
 	}
-	r.Release = strings.TrimSpace(string(release))
+	if err != nil {
+		return Result{}, &fault.Kernel{Stage: "read release", Err: err, Log: j.LogPath}
+	}
 	r.Selftests, err = j.selftests(ctx, config)
 	return r, err
 }
@@ -229,9 +235,9 @@ func (j Job) configure(ctx context.Context) error {
 		if err := conf(j.Base.Target); err != nil {
 			return err
 		}
-		text, err := os.ReadFile(filepath.Join(j.Objects, Config))
+		text, err := read(j.Objects, Config)
 		if err != nil {
-			return fmt.Errorf("configure: %w", err)
+			return &fault.Kernel{Stage: "configure", Err: err, Log: j.LogPath}
 		}
 		if err := j.amend(string(text)); err != nil {
 			return err
@@ -272,7 +278,7 @@ func (j Job) amend(base string) error {
 		}
 	}
 	b.WriteString("\n" + kconfig.Text(j.Options))
-	if err := os.WriteFile(filepath.Join(j.Objects, Config), []byte(b.String()), 0o644); err != nil {
+	if err := replace(j.Objects, Config, []byte(b.String())); err != nil {
 		return fmt.Errorf("configure: %w", err)
 	}
 	return nil
@@ -280,14 +286,13 @@ func (j Job) amend(base string) error {
 
 // check holds the .config to the request.
 func (j Job) check() (map[string]string, error) {
-	f, err := os.Open(filepath.Join(j.Objects, Config))
+	text, err := read(j.Objects, Config)
 	if err != nil {
-		return nil, fmt.Errorf("configure: %w", err)
+		return nil, &fault.Kernel{Stage: "configure", Err: err, Log: j.LogPath}
 	}
-	defer f.Close()
-	config, err := kconfig.ReadConfig(f)
+	config, err := kconfig.ReadConfig(bytes.NewReader(text))
 	if err != nil {
-		return nil, fmt.Errorf("configure: %w", err)
+		return nil, &fault.Kernel{Stage: "configure", Err: err, Log: j.LogPath}
 	}
 	symbols, err := kconfig.ReadSymbols(os.DirFS(j.Tree), SourceArch)
 	if err != nil {

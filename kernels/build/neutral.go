@@ -3,11 +3,12 @@
 package build
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
+	"path"
 	"regexp"
 	"strings"
 	"time"
@@ -25,14 +26,19 @@ import (
 
 // syncconfig brings include/config of a cloned build directory up to date.
 func (j Job) syncconfig(ctx context.Context) error {
-	before, err := autoConf(j.Objects)
+	objects, err := os.OpenRoot(j.Objects)
+	if err != nil {
+		return fmt.Errorf("configure: %w", err)
+	}
+	defer objects.Close()
+	before, err := autoConf(objects)
 	if err != nil || before == nil {
 		return err // nothing was built here: nothing is stale
 	}
 	times := map[string]time.Time{}
 	for name, value := range before {
 		if value == "y" || value == "m" {
-			if fi, err := os.Stat(j.marker(name)); err == nil {
+			if fi, err := objects.Lstat(marker(name)); err == nil && fi.Mode().IsRegular() {
 				times[name] = fi.ModTime()
 			}
 		}
@@ -41,7 +47,7 @@ func (j Job) syncconfig(ctx context.Context) error {
 	if err := j.kbuild(ctx, &f, "syncconfig"); err != nil {
 		return j.failed("configure", err, &f)
 	}
-	after, err := autoConf(j.Objects)
+	after, err := autoConf(objects)
 	if err != nil {
 		return err
 	}
@@ -55,25 +61,30 @@ func (j Job) syncconfig(ctx context.Context) error {
 	if len(changed) == 0 {
 		return nil
 	}
-	return j.spare(changed)
+	tree, err := os.OpenRoot(j.Tree)
+	if err != nil {
+		return fmt.Errorf("configure: %w", err)
+	}
+	defer tree.Close()
+	if err := spare(objects, tree, changed); err != nil {
+		return fmt.Errorf("configure: %w", err)
+	}
+	return nil
 }
 
-func (j Job) marker(option string) string {
-	return filepath.Join(j.Objects, "include/config", option)
-}
+func marker(option string) string { return "include/config/" + option }
 
 // autoConf reads what the objects of a build directory were made with; nil
 // when there are none.
-func autoConf(objects string) (map[string]string, error) {
-	f, err := os.Open(filepath.Join(objects, "include/config/auto.conf"))
+func autoConf(objects *os.Root) (map[string]string, error) {
+	text, err := readIn(objects, "include/config/auto.conf")
 	if os.IsNotExist(err) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("configure: %w", err)
 	}
-	defer f.Close()
-	config, err := kconfig.ReadConfig(f)
+	config, err := kconfig.ReadConfig(bytes.NewReader(text))
 	if err != nil {
 		return nil, fmt.Errorf("configure: %w", err)
 	}
@@ -86,13 +97,14 @@ var (
 )
 
 // spare keeps the objects that read the same whether the options are y or m.
-func (j Job) spare(options map[string]time.Time) error {
+// The option's value is the time that its marker had.
+func spare(objects, tree *os.Root, options map[string]time.Time) error {
 	tells := map[string]map[string]bool{} // file → options of which it tells y from m
-	err := filepath.WalkDir(j.Objects, func(path string, d fs.DirEntry, err error) error {
+	err := fs.WalkDir(objects.FS(), ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() || !strings.HasPrefix(d.Name(), ".") || !strings.HasSuffix(d.Name(), ".cmd") {
 			return err
 		}
-		text, err := os.ReadFile(path)
+		text, err := readIn(objects, name)
 		if err != nil {
 			return err
 		}
@@ -108,12 +120,12 @@ func (j Job) spare(options map[string]time.Time) error {
 		for _, m := range fileInCommand.FindAllStringSubmatch(string(text), -1) {
 			file := m[1]
 			if tells[file] == nil {
-				tells[file] = j.tells(file, options)
+				tells[file] = tellsApart(objects, tree, file, options)
 			}
 			for _, option := range touched {
 				if tells[file][option] {
 					object := strings.TrimSuffix(strings.TrimPrefix(d.Name(), "."), ".cmd")
-					if err := os.Remove(filepath.Join(filepath.Dir(path), object)); err != nil && !os.IsNotExist(err) {
+					if err := objects.Remove(path.Join(path.Dir(name), object)); err != nil && !os.IsNotExist(err) {
 						return err
 					}
 					return nil
@@ -123,27 +135,27 @@ func (j Job) spare(options map[string]time.Time) error {
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("configure: %w", err)
+		return err
 	}
 	for option, t := range options {
-		if err := os.Chtimes(j.marker(option), t, t); err != nil {
-			return fmt.Errorf("configure: %w", err)
+		if err := objects.Chtimes(marker(option), t, t); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// tells says of which options a file tells y from m: those that it names
+// tellsApart says of which options a file tells y from m: those that it names
 // otherwise than in IS_ENABLED(). A file that cannot be read tells of all.
-func (j Job) tells(file string, options map[string]time.Time) map[string]bool {
-	path := filepath.Join(j.Objects, file)
+func tellsApart(objects, tree *os.Root, file string, options map[string]time.Time) map[string]bool {
+	root := objects
 	if rest, ok := strings.CutPrefix(file, inSource+"/"); ok {
-		path = filepath.Join(j.Tree, rest)
-	} else if filepath.IsAbs(file) {
+		root, file = tree, rest
+	} else if path.IsAbs(file) {
 		return map[string]bool{} // the compiler's own headers know no options
 	}
 	told := map[string]bool{}
-	text, err := os.ReadFile(path)
+	text, err := readIn(root, path.Clean(file))
 	for option := range options {
 		if err != nil || namedOtherwise(string(text), option) {
 			told[option] = true

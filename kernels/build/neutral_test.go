@@ -52,16 +52,26 @@ func TestSpare(t *testing.T) {
 		put(filepath.Join(j.Objects, "k", name), name)
 		put(filepath.Join(j.Objects, "k", "."+name+".cmd"), "savedcmd_k/"+name+" := gcc -Dx -c -o k/"+name+" /src/k/x.c\n\nsource_k/"+name+" := /src/k/x.c\n\ndeps_k/"+name+" := \\\n"+deps+"\nk/"+name+": $(deps_k/"+name+")\n")
 	}
-	const marker = "    $(wildcard include/config/IOMMUFD) \\\n"
+	const touches = "    $(wildcard include/config/IOMMUFD) \\\n"
 	put(filepath.Join(j.Tree, "k/x.c"), "int x;\n")
-	object("same.o", true, "  /src/include/user.h \\\n"+marker+"  /usr/lib/gcc/include/stdarg.h \\\n")
-	object("differs.o", false, "  /src/include/user.h \\\n"+marker+"  /src/include/iommufd.h \\\n")
-	object("generated.o", false, marker+"  include/generated/made.h \\\n")
-	object("gone.o", false, marker+"  /src/include/removed.h \\\n")
+	object("same.o", true, "  /src/include/user.h \\\n"+touches+"  /usr/lib/gcc/include/stdarg.h \\\n")
+	object("differs.o", false, "  /src/include/user.h \\\n"+touches+"  /src/include/iommufd.h \\\n")
+	object("generated.o", false, touches+"  include/generated/made.h \\\n")
+	object("gone.o", false, touches+"  /src/include/removed.h \\\n")
 	object("other.o", true, "    $(wildcard include/config/PCI) \\\n  /src/include/iommufd.h \\\n")
 	old := time.Unix(1_000_000_000, 0)
-	put(j.marker("IOMMUFD"), "")
-	if err := j.spare(map[string]time.Time{"IOMMUFD": old}); err != nil {
+	put(filepath.Join(j.Objects, marker("IOMMUFD")), "")
+	objectRoot, err := os.OpenRoot(j.Objects)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer objectRoot.Close()
+	treeRoot, err := os.OpenRoot(j.Tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer treeRoot.Close()
+	if err := spare(objectRoot, treeRoot, map[string]time.Time{"IOMMUFD": old}); err != nil {
 		t.Fatal(err)
 	}
 	for name, stays := range objects {
@@ -69,7 +79,7 @@ func TestSpare(t *testing.T) {
 			t.Errorf("%s: stays %v, want %v", name, err == nil, stays)
 		}
 	}
-	if fi, err := os.Stat(j.marker("IOMMUFD")); err != nil || !fi.ModTime().Equal(old) {
+	if fi, err := os.Stat(filepath.Join(j.Objects, marker("IOMMUFD"))); err != nil || !fi.ModTime().Equal(old) {
 		t.Errorf("the marker: %v, %v", fi.ModTime(), err)
 	}
 }

@@ -46,6 +46,7 @@ var (
 	machineError  = regexp.MustCompile(`No space left on device|Disk quota exceeded|Killed signal terminated program|virtual memory exhausted|Cannot allocate memory|Input/output error|: (not found|command not found)$|Permission denied$`)
 	fullDisk      = regexp.MustCompile(`No space left on device|Disk quota exceeded`)
 	excerpt       = regexp.MustCompile(`^\s*[0-9]*\s*\|`) // of the source, below a compiler's message
+	noise         = regexp.MustCompile(`^# make |^make(\[[0-9]+\])?: (Entering|Leaving) directory`)
 	step          = regexp.MustCompile(`^  [A-Z][A-Z0-9_]*( \[M\])? +\S`)
 )
 
@@ -83,6 +84,10 @@ func (f *findings) Write(p []byte) (int, error) {
 		case linkError.MatchString(line) || kconfigError.MatchString(line):
 			f.other = appendBounded(f.other, line)
 		case makeError.MatchString(line):
+			// What make complains of, the line before says why.
+			if n := len(f.last); len(f.makes) == 0 && n > 0 && !step.MatchString(f.last[n-1]) && !noise.MatchString(f.last[n-1]) {
+				f.makes = append(f.makes, f.last[n-1])
+			}
 			f.makes = appendBounded(f.makes, line)
 		}
 		if strings.TrimSpace(line) != "" {
