@@ -15,6 +15,7 @@ import (
 	"noiommu-farm/farm/matrix"
 	"noiommu-farm/farm/runner"
 	"noiommu-farm/internal/fault"
+	"noiommu-farm/kernels/series"
 	"noiommu-farm/results"
 	"noiommu-farm/results/report"
 	"noiommu-farm/results/verdict"
@@ -22,6 +23,7 @@ import (
 
 type runCmd struct {
 	Kernel   []string `help:"Kernel source: debian:7.3, debian:7.2, debian:6.12, tree:DIR, tree:DIR@REF or tarball:FILE. May be repeated." default:"debian:7.3" placeholder:"SOURCE" sep:"none"`
+	Series   string   `help:"Patches to put on every kernel source: an mbox (of a thread too), a maildir, a directory of .patch files, a .patch, any of them with @vN for a version, or a range of commits DIR@A..B." placeholder:"SERIES"`
 	Config   []string `help:"Configuration: a list of names and .config files with commas between them, as in noiommu,my.config. May be repeated." default:"noiommu" placeholder:"NAMES" sep:"none"`
 	Topology []string `help:"What stands between the devices and memory: none, intel, intel-pt, intel-off, intel-nointremap, amd, virtio, bypass. May be a list." default:"none,intel" placeholder:"NAME"`
 	Device   []string `help:"Emulated PCI devices under test: edu, edu-port, edu-multifunction, igb, e1000e, nvme. May be a list; twice the same is two of them." default:"edu,igb" placeholder:"MODEL"`
@@ -51,6 +53,7 @@ func (runCmd) Help() string {
   farm run --test PA-02 --all               one statement of the contract, everywhere
   farm run --kernel tree:$HOME/linux        your own tree as it is now; it is never written to
   farm run --kernel tree:.@v7.3             a ref of it
+  farm run --series v5.mbox                 patches on it: the newest version in the thread
   farm run --suite vfio/vfio_pci_driver_test --memory 3072 --timeout 20m
   farm run --program "./mytest {igb}"       your own test program
 
@@ -91,6 +94,11 @@ func (c *runCmd) Run(s *surroundings) error {
 		}
 		axes.Select.Programs = append(axes.Select.Programs, matrix.Program{Path: words[0], Args: words[1:]})
 	}
+	patches, err := loadSeries(s, c.Series)
+	if err != nil {
+		return err
+	}
+	axes.Series = c.Series
 	plan, err := matrix.Product(axes)
 	if err != nil {
 		return err
@@ -100,6 +108,7 @@ func (c *runCmd) Run(s *surroundings) error {
 	defer watch.close()
 	out, err := runner.Run(s.ctx, plan, runner.Options{
 		Cache:   openCache(c.Cache, watch.note),
+		Series:  map[string]series.Series{c.Series: patches},
 		Images:  filepath.Join(c.Cache, "images"),
 		Runs:    c.Out,
 		Jobs:    c.Jobs,

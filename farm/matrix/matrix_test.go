@@ -158,3 +158,19 @@ func TestFacts(t *testing.T) {
 		t.Errorf("%+v", f)
 	}
 }
+
+// A series is part of what a cell is called, by its file's name.
+func TestSeriesNamesCells(t *testing.T) {
+	for series, want := range map[string]string{
+		"":                                   "debian-7.3_noiommu_none",
+		"/home/ada/v5 of it.mbox":            "debian-7.3+v5-of-it_noiommu_none",
+		"../x/0001-vfio.patch":               "debian-7.3+0001-vfio_noiommu_none",
+		"linux@v7.3..HEAD":                   "debian-7.3+linux-v7.3..HEAD_noiommu_none",
+		"/" + strings.Repeat("x", 99) + "/.": "debian-7.3_noiommu_none",
+	} {
+		plan, err := Product(Axes{Sources: []string{"debian:7.3"}, Series: series, Configs: []string{"noiommu"}, Topologies: []string{"none"}})
+		if err != nil || plan.Cells[0].Name != want || plan.Cells[0].Series != series {
+			t.Errorf("%s: %v, %+v", series, err, plan)
+		}
+	}
+}

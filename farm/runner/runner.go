@@ -30,6 +30,7 @@ import (
 	"noiommu-farm/images"
 	"noiommu-farm/internal/fault"
 	"noiommu-farm/kernels"
+	"noiommu-farm/kernels/series"
 	"noiommu-farm/results"
 	"noiommu-farm/results/ktap"
 	"noiommu-farm/results/verdict"
@@ -38,12 +39,13 @@ import (
 // Options say how a plan is carried out.
 type Options struct {
 	Cache   *kernels.Cache
-	Images  string        // directory for initramfs
-	Runs    string        // directory for run directories
-	Jobs    int           // cells at once; 0 is one for each processor
-	Timeout time.Duration // of each program; 0 is its own
-	Keep    bool          // put all that is needed to boot again into the run directory
-	Command []string      // the farm's own arguments, for the record
+	Series  map[string]series.Series // what the plan's cells call a series
+	Images  string                   // directory for initramfs
+	Runs    string                   // directory for run directories
+	Jobs    int                      // cells at once; 0 is one for each processor
+	Timeout time.Duration            // of each program; 0 is its own
+	Keep    bool                     // put all that is needed to boot again into the run directory
+	Command []string                 // the farm's own arguments, for the record
 	Tell    func(Progress)
 }
 
@@ -244,11 +246,16 @@ func probe(ctx context.Context) (host, error) {
 // build has every kernel and every image made, one after the other: a kernel
 // build uses all processors by itself.
 func (r *run) build(ctx context.Context, cells []*prepared) error {
-	builds := make(map[[2]string]*kernels.Build)
+	builds := make(map[[3]string]*kernels.Build)
 	for _, c := range cells {
-		key := [2]string{c.Source, c.Config}
+		key := [3]string{c.Source, c.Series, c.Config}
 		b, ok := builds[key]
 		if !ok {
+			patches, known := r.Series[c.Series]
+			if c.Series != "" && !known {
+				return fmt.Errorf("cell %s: nobody gave the series %s", c.Name, c.Series)
+			}
+			c.request.Source = c.request.Source.With(patches)
 			var err error
 			b, err = r.Cache.Build(ctx, c.request, func(p kernels.Progress) {
 				r.Tell(Progress{Cell: c.Name, Build: &p})

@@ -40,7 +40,7 @@ func (s Style) heading(b *strings.Builder, r Run) {
 	var seen []string
 	for _, c := range r.Cells {
 		line := fmt.Sprintf("Linux %s (%s), configuration %s, %s, QEMU %s with %s",
-			c.Kernel.Release, c.Kernel.Source, c.Kernel.Config, c.Kernel.Compiler, c.Machine.QEMU, strings.ToUpper(c.Machine.Accel))
+			c.Kernel.Release, source(c), c.Kernel.Config, c.Kernel.Compiler, c.Machine.QEMU, strings.ToUpper(c.Machine.Accel))
 		if !slices.Contains(seen, line) {
 			seen = append(seen, line)
 			fmt.Fprintln(b, Clean(line))
@@ -49,11 +49,19 @@ func (s Style) heading(b *strings.Builder, r Run) {
 	fmt.Fprintln(b)
 }
 
+// source is what a cell's kernel was made from, with its series.
+func source(c *verdict.Cell) string {
+	if c.Kernel.Series == "" {
+		return c.Kernel.Source
+	}
+	return c.Kernel.Source + " with " + c.Kernel.Series
+}
+
 // columns names the cells by what tells them apart.
 func columns(cells []*verdict.Cell) []string {
 	names := make([]string, len(cells))
 	parts := []func(*verdict.Cell) string{
-		func(c *verdict.Cell) string { return c.Kernel.Source },
+		source,
 		func(c *verdict.Cell) string { return c.Kernel.Config },
 		func(c *verdict.Cell) string { return "IOMMU " + c.Machine.Topology },
 	}
