@@ -15,6 +15,8 @@ import (
 var Tests = []lab.Test{
 	{ID: "LC-01", Run: unbindWaits},
 	{ID: "LC-02", Run: requestIsRelayed},
+	{ID: "LC-03", Run: unplugInUse},
+	{ID: "LC-04", Run: plugAgain},
 	{ID: "LC-05", Run: rebind},
 	{ID: "LC-06", Run: modules},
 	{ID: "LC-07", Run: killed},
