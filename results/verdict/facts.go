@@ -7,12 +7,15 @@ import (
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"io"
+	"reflect"
 	"strings"
 
 	"noiommu-farm/guestagent/wire"
 	"noiommu-farm/results"
+	"noiommu-farm/suites/contract"
 )
 
 // UnsafeModeParam is the module parameter that switches no-IOMMU mode on, as
@@ -98,4 +101,24 @@ func countPCI(functions []wire.PCI) map[results.Function]int {
 		n[results.Function{ID: fmt.Sprintf("%04x:%04x", f.Vendor, f.Device), Behind: f.IOMMU}]++
 	}
 	return n
+}
+
+// suitesDiffer says where the facts that a program of the suites found are not
+// those of the plan. How many hugepages are free is a matter of the moment.
+func suitesDiffer(planned contract.Facts, found string) string {
+	var got contract.Facts
+	d := json.NewDecoder(strings.NewReader(found))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&got); err != nil {
+		return "the guest does not say what it found"
+	}
+	got.Hugepages, got.Hugepages1G = planned.Hugepages, planned.Hugepages1G
+	var diff []string
+	p, g := reflect.ValueOf(planned), reflect.ValueOf(got)
+	for i := range p.NumField() {
+		if !reflect.DeepEqual(p.Field(i).Interface(), g.Field(i).Interface()) {
+			diff = append(diff, fmt.Sprintf("%s: planned %+v, found %+v", p.Type().Field(i).Name, p.Field(i), g.Field(i)))
+		}
+	}
+	return strings.Join(diff, "; ")
 }

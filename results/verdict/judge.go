@@ -221,9 +221,14 @@ func judgeProgram(rec *results.Record, p results.Program, s story, cons *console
 		return out, nil
 	}
 
-	report, kept, err := readKTAP(rec, p.ID)
+	report, facts, kept, err := readKTAP(rec, p.ID)
 	if err != nil {
 		return out, err
+	}
+	if p.Host && (report.Plan >= 0 || len(report.Tests) > 0) {
+		if diff := suitesDiffer(rec.Planned.Facts, facts); diff != "" {
+			tell(Infra, "host and guest differ on what this cell is: %s", diff)
+		}
 	}
 	exit := s.exited[p.ID]
 	// missing is what becomes of a test that gave no result.
@@ -349,17 +354,22 @@ func signalName(n int) string {
 	return fmt.Sprintf("signal %d (%s)", n, s)
 }
 
-// readKTAP parses what a program printed, and counts its bytes.
-func readKTAP(rec *results.Record, id uint32) (ktap.Report, int64, error) {
+// readKTAP parses what a program printed, with the facts that it found, if it
+// tells them, and counts its bytes.
+func readKTAP(rec *results.Record, id uint32) (report ktap.Report, facts string, kept int64, err error) {
 	out, err := rec.Output(id, wire.Stdout)
 	if err != nil {
-		return ktap.Report{}, 0, err
+		return ktap.Report{}, "", 0, err
 	}
 	defer out.Close()
 	var parser ktap.Parser
 	var lines ktap.Lines
-	var kept int64
-	emit := func(line string, _ int) { parser.Line(line) }
+	emit := func(line string, _ int) {
+		if text, ok := strings.CutPrefix(line, contract.FactsLine); ok && facts == "" {
+			facts = text
+		}
+		parser.Line(line)
+	}
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := out.Read(buf)
@@ -369,11 +379,11 @@ func readKTAP(rec *results.Record, id uint32) (ktap.Report, int64, error) {
 			break
 		}
 		if err != nil {
-			return ktap.Report{}, 0, fmt.Errorf("read program output: %w", err)
+			return ktap.Report{}, "", 0, fmt.Errorf("read program output: %w", err)
 		}
 	}
 	lines.Flush(emit)
-	return parser.Report(), kept, nil
+	return parser.Report(), facts, kept, nil
 }
 
 // judgeExpected judges a program whose tests are known beforehand.

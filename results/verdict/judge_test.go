@@ -3,7 +3,9 @@
 package verdict
 
 import (
+	"encoding/json"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -75,6 +77,9 @@ func clean(code int) *wire.Exited { return &wire.Exited{ID: 1, Code: code} }
 func TestJudge(t *testing.T) {
 	for _, c := range []tale{
 		{name: "all as expected", program: planned, out: good, exit: clean(0), cell: Pass,
+			verdict: map[string]string{"get_pa.PA-01": "pass", "get_pa.PA-04": "skip: requires hugepages"}},
+		{name: "a device left unplugged", program: planned, out: good, exit: clean(0), cell: Fail, reason: "left 0000:01:00.0 unplugged",
+			after:   []results.Event{{Away: &results.Away{Run: 1, BDFs: []string{"0000:01:00.0"}}}},
 			verdict: map[string]string{"get_pa.PA-01": "pass", "get_pa.PA-04": "skip: requires hugepages"}},
 		{name: "no evidence", program: planned, out: strings.Replace(good, "GET_PA=2", "GET_PA=0", 1), exit: clean(0), cell: Fail,
 			verdict: map[string]string{"get_pa.PA-01": "fail: without evidence", "get_pa.PA-04": "skip"}},
@@ -183,8 +188,18 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// judge writes the tale down as a runner would, and judges the record.
+// judge judges the tale's record.
 func judge(t *testing.T, c tale) *Cell {
+	t.Helper()
+	got, err := Judge(c.record(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+// record writes the tale down as a runner would.
+func (c tale) record(t *testing.T) *results.Record {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "cell")
 	w, err := results.CreateCell(dir, results.Planned{Cell: "cell", Programs: []results.Program{c.program}})
@@ -218,9 +233,7 @@ func judge(t *testing.T, c tale) *Cell {
 	must(w.Close())
 	rec, err := results.ReadCell(dir)
 	must(err)
-	got, err := Judge(rec)
-	must(err)
-	return got
+	return rec
 }
 
 // Output that the agent sent and that did not arrive is never judged as if it
@@ -289,5 +302,55 @@ func TestFactsDiffer(t *testing.T) {
 		if diff := strings.Join(FactsDiffer(p, f), "; "); !strings.Contains(diff, what) {
 			t.Errorf("%s: differences are %q", what, diff)
 		}
+	}
+}
+
+// A program of the suites says what it found; a difference is the farm's.
+func TestSuitesDiffer(t *testing.T) {
+	planned := contract.Facts{
+		UnsafeMode: true, GetPA: true, Hugepages: 64, Privileges: contract.Root,
+		IOMMU:   contract.IOMMUFacts{Kind: contract.Intel},
+		Devices: []contract.Device{{Model: "edu", MSI: true}, {Model: "igb", Behind: true}},
+	}
+	said := func(change func(*contract.Facts)) string {
+		f := planned
+		f.Devices = slices.Clone(planned.Devices)
+		change(&f)
+		text, err := json.Marshal(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	for want, found := range map[string]string{
+		"":                                said(func(f *contract.Facts) { f.Hugepages = 3 }),
+		"the guest does not say":          "",
+		"does not say what it found":      `{"devices":[],"more":1}`,
+		"UnsafeMode: planned true":        said(func(f *contract.Facts) { f.UnsafeMode = false }),
+		"Privileges: planned root, found": said(func(f *contract.Facts) { f.Privileges = contract.NoRawIO }),
+		"IOMMU: planned {Kind:intel":      said(func(f *contract.Facts) { f.IOMMU.Passthrough = true }),
+		"Devices: planned [{Model:edu":    said(func(f *contract.Facts) { f.Devices[0].MSI = false }),
+		"Devices: planned":                said(func(f *contract.Facts) { f.Devices = f.Devices[:1] }),
+		"Config: planned {Group:false":    said(func(f *contract.Facts) { f.Config.KASAN = true }),
+	} {
+		if diff := suitesDiffer(planned, found); !strings.Contains(diff, want) || (diff == "") != (want == "") {
+			t.Errorf("%s: %q, want %q", found, diff, want)
+		}
+	}
+}
+
+func TestSuiteOnAnotherCell(t *testing.T) {
+	program := planned
+	program.Host = true
+	rec := tale{program: program, out: contract.FactsLine + "{}\n" + good, exit: clean(0)}.record(t)
+	rec.Planned.Facts.UnsafeMode = true
+	got, err := Judge(rec)
+	if err != nil || got.Verdict != Infra || !strings.Contains(got.Programs[0].Reason, "UnsafeMode") {
+		t.Errorf("%+v, %v", got, err)
+	}
+	program.Tests = nil
+	rec = tale{program: program, out: contract.FactsLine + "{}\n", exit: clean(2)}.record(t)
+	if got, err := Judge(rec); err != nil || got.Verdict != Fail {
+		t.Errorf("a program that could not begin: %+v, %v", got, err)
 	}
 }

@@ -25,6 +25,10 @@ type Facts struct {
 	Devices       []Device   `json:"devices"`    // the functions under test, in BDF order
 }
 
+// FactsLine begins the line on which the suites print the facts that they
+// found, as JSON.
+const FactsLine = "# facts "
+
 func (f Facts) privileges() Privileges { return cmp.Or(f.Privileges, Root) }
 
 // IOMMUFacts is what is known of the IOMMU of a machine.

@@ -90,10 +90,20 @@ func normalMemory(zoneinfo string) bool {
 	return false
 }
 
-// iommuNames are the beginnings of what IOMMUs are called in /sys/class/iommu:
-// drivers/iommu/intel/dmar.c, drivers/iommu/amd/init.c, and for virtio-iommu
-// the name on its bus.
-var iommuNames = map[string]contract.IOMMUKind{"dmar": contract.Intel, "ivhd": contract.AMD, "virtio": contract.Virtio}
+// iommuKind is the kind of an IOMMU by its name in /sys/class/iommu:
+// drivers/iommu/intel/dmar.c and drivers/iommu/amd/init.c number them, a
+// virtio-iommu has its address on the PCI bus.
+func iommuKind(name string) contract.IOMMUKind {
+	switch {
+	case strings.HasPrefix(name, "dmar"):
+		return contract.Intel
+	case strings.HasPrefix(name, "ivhd"):
+		return contract.AMD
+	case bdfPattern.MatchString(name):
+		return contract.Virtio
+	}
+	return ""
+}
 
 // findIOMMU finds out about the IOMMU that the kernel drives.
 func findIOMMU(root string, devices []*Device) (contract.IOMMUFacts, error) {
@@ -103,12 +113,7 @@ func findIOMMU(root string, devices []*Device) (contract.IOMMUFacts, error) {
 		return facts, err
 	}
 	for _, e := range entries {
-		for name, kind := range iommuNames {
-			if strings.HasPrefix(e.Name(), name) {
-				facts.Kind = kind
-			}
-		}
-		if facts.Kind == "" {
+		if facts.Kind = iommuKind(e.Name()); facts.Kind == "" {
 			return facts, fmt.Errorf("an IOMMU of an unknown kind: %s", e.Name())
 		}
 	}

@@ -143,7 +143,7 @@ func TestFindFacts(t *testing.T) {
 		{"behind a virtio-iommu", "", true, func(files map[string]string, want *contract.Facts) {
 			behind(files, want)
 			delete(files, "sys/class/iommu/dmar0")
-			files["sys/class/iommu/virtio1"] = ""
+			files["sys/class/iommu/0000:00:01.0"] = ""
 			want.IOMMU.Kind = contract.Virtio
 		}},
 		{"remapped interrupts", "", true, func(files map[string]string, want *contract.Facts) {

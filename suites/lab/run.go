@@ -3,6 +3,7 @@
 package lab
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -34,7 +35,11 @@ type Result struct{ Passed, Failed, Skipped int }
 // Run runs the tests in order and prints KTAP: the plan first, and for every
 // test its failures, its evidence and its result.
 func (b *Bench) Run(tests []Test) Result {
-	fmt.Fprintf(b.Out, "KTAP version 1\n1..%d\n", len(tests))
+	fmt.Fprintf(b.Out, "KTAP version 1\n")
+	if facts, err := json.Marshal(b.Facts); err == nil {
+		fmt.Fprintf(b.Out, "%s%s\n", contract.FactsLine, facts)
+	}
+	fmt.Fprintf(b.Out, "1..%d\n", len(tests))
 	var result Result
 	for i, test := range tests {
 		statement, known := contract.ByID(test.ID)

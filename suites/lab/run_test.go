@@ -4,6 +4,7 @@ package lab
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"regexp"
 	"strings"
@@ -29,7 +30,13 @@ func runTests(facts contract.Facts, tests ...Test) (result Result, ktap, kmsg st
 	var out, log bytes.Buffer
 	bench := Bench{Facts: facts, Out: &out, Kmsg: &log}
 	result = bench.Run(tests)
-	return result, out.String(), log.String()
+	said, err := json.Marshal(facts)
+	if err != nil {
+		panic(err)
+	}
+	// Before the plan, the facts.
+	ktap = strings.Replace(out.String(), contract.FactsLine+string(said)+"\n1..", "1..", 1)
+	return result, ktap, log.String()
 }
 
 var lineNumber = regexp.MustCompile(`run_test\.go:\d+`)
