@@ -26,19 +26,21 @@ func blame(err error, s series.Series) error {
 	if m == nil {
 		return err
 	}
-	var names []string
-	for i, p := range s.Patches {
-		if slices.Contains(p.Touched(), m[1]) {
-			names = append(names, fmt.Sprintf("%d/%d %q", i+1, len(s.Patches), p.Subject))
-		}
-	}
+	names := touching(s, m[1])
 	if len(names) == 0 {
 		return err
 	}
-	what := "patch"
-	if len(names) > 1 {
-		what = "patches"
-	}
-	kernel.Err = fmt.Errorf("%w\n%s is touched by %s %s", kernel.Err, m[1], what, strings.Join(names, ", "))
+	kernel.Err = fmt.Errorf("%w\n%s is touched by %s", kernel.Err, m[1], strings.Join(names, ", "))
 	return err
+}
+
+// touching names the patches of a series that touch a file.
+func touching(s series.Series, file string) []string {
+	var names []string
+	for i := range s.Patches {
+		if slices.Contains(s.Patches[i].Touched(), file) {
+			names = append(names, s.Patches[i].Name())
+		}
+	}
+	return names
 }

@@ -89,6 +89,24 @@ func (c Configuration) Base() string {
 // configurations first, then fragments.
 func Configurations() []string { return configs.Names() }
 
+// Fragments lists the names of the fragments alone.
+func Fragments() []string { return configs.Parts() }
+
+// Profiles lists the whole configurations, each with its fragments in order.
+func Profiles() map[string][]string {
+	all := map[string][]string{}
+	for _, name := range configs.Wholes() {
+		all[name], _ = configs.Fragments(name)
+	}
+	return all
+}
+
+// ContractProfiles names the configurations that the contract speaks of, those
+// that are quick to build from one another first.
+func ContractProfiles() []string {
+	return []string{"k-all", "k-compat", "k-cdev", "k-grp", "k-off", "k-mod", "k-dbg"}
+}
+
 // maxFragment bounds a fragment file, in bytes. A full .config has 300 KB.
 const maxFragment = 4 << 20
 

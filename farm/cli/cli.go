@@ -28,6 +28,7 @@ type grammar struct {
 	Run        runCmd        `cmd:"" help:"Build kernels, boot them with and without an IOMMU, run the suites, and print what was found."`
 	Repro      reproCmd      `cmd:"" help:"Bring a failure of a run back: the same kernel and machine, and that one test; or a shell or a debugger there."`
 	Capsule    capsuleCmd    `cmd:"" help:"Write one file with which a failure happens again elsewhere."`
+	Kernel     kernelCmd     `cmd:"" help:"Kernels: list what there is, build configurations and judge how they compile, compare them, clear the cache."`
 	Kconfig    kconfigCmd    `cmd:"" help:"Hold a kernel's Kconfig files to what they promise of no-IOMMU, without building."`
 	Suites     suitesCmd     `cmd:"" help:"List the statements of the contract, their tests, and what they ask of each kernel on each machine."`
 	Console    consoleCmd    `cmd:"" help:"Classify a saved console log: oopses, warnings, sanitizer reports, hangs."`
@@ -109,7 +110,7 @@ func tell(stderr io.Writer, err error) int {
 func verbOf(args []string) string {
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		switch args[0] {
-		case "run", "repro", "capsule", "kconfig", "console", "doctor", "completion":
+		case "run", "kernel", "repro", "capsule", "kconfig", "console", "doctor", "completion":
 			return args[0] + " "
 		}
 	}

@@ -204,6 +204,14 @@ func (p *progress) erase() {
 	}
 }
 
+// quiet takes the status line away until something happens again.
+func (p *progress) quiet() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.erase()
+	p.text, p.step = "", ""
+}
+
 // close ends the status line; nothing is printed after it.
 func (p *progress) close() {
 	p.mu.Lock()

@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// A Warning is what the compiler, objtool, modpost or the linker complained
-// of, without the numbers that move when a line is added above.
+// A Warning is what the compiler, sparse, objtool, modpost or the linker
+// complained of while a build went on, without the numbers that move when a line is added above.
 type Warning struct {
 	Tool     string // compiler, objtool, modpost, linker
 	File     string // below the source; of an object or "vmlinux" for the others
@@ -65,7 +65,8 @@ var (
 	inFunction   = regexp.MustCompile(`^([^\s:]+): In (?:member )?function ['‘]([A-Za-z0-9_.]+)`)
 	atTopLevel   = regexp.MustCompile(`^([^\s:]+): At top level:`)
 	includedFrom = regexp.MustCompile(`^(?:In file included|\s+) from ([^\s:]+):[0-9]+`)
-	compilerWarn = regexp.MustCompile(`^([^\s:]+):[0-9]+(?::[0-9]+)?: warning: (.*?)(?: \[(-W[^\]]+)\])?$`)
+	// What sparse calls an error does not end a build.
+	compilerWarn = regexp.MustCompile(`^([^\s:]+):[0-9]+(?::[0-9]+)?: (?:warning|error): (.*?)(?: \[(-W[^\]]+)\])?$`)
 	objtoolWarn  = regexp.MustCompile(`^([^\s:]+): warning: objtool: (?:([A-Za-z0-9_.]+)(?:\+0x[0-9a-f]+)?[:(] ?)?(.*)$`)
 	sectionWarn  = regexp.MustCompile(`^WARNING: modpost: ([^\s:]+): section mismatch in reference: ([A-Za-z0-9_.]+)\S* .*-> ([A-Za-z0-9_.]+)`)
 	modpostWarn  = regexp.MustCompile(`^WARNING: modpost: (.*)$`)
@@ -113,7 +114,7 @@ func (w *warnings) line(line string) {
 		delete(w.function, m[1])
 		return
 	}
-	if len(w.found) >= maxWarnings || !strings.Contains(line, "arning: ") && !strings.Contains(line, "WARNING: ") {
+	if len(w.found) >= maxWarnings || !strings.Contains(line, "warning: ") && !strings.Contains(line, "WARNING: ") && !strings.Contains(line, ": error: ") {
 		return
 	}
 	add := func(x Warning) {
@@ -163,7 +164,7 @@ func object(source string) string {
 	return ""
 }
 
-// Summary counts warnings by tool: "2 of the compiler, 1 of modpost".
+// Summary counts warnings by tool: "compiler 2, modpost 1".
 func Summary(list []Warning) string {
 	count := map[string]int{}
 	for _, w := range list {
@@ -171,7 +172,7 @@ func Summary(list []Warning) string {
 	}
 	var parts []string
 	for _, tool := range slices.Sorted(maps.Keys(count)) {
-		parts = append(parts, fmt.Sprintf("%d of the %s", count[tool], tool))
+		parts = append(parts, fmt.Sprintf("%s %d", tool, count[tool]))
 	}
 	return strings.Join(parts, ", ")
 }

@@ -8,8 +8,8 @@ package configs
 
 import (
 	"embed"
+	"maps"
 	"slices"
-	"sort"
 	"strings"
 )
 
@@ -62,15 +62,17 @@ func Text(fragment string) ([]byte, error) {
 }
 
 // Names lists the configurations, then the fragments.
-func Names() []string {
-	var whole, parts []string
-	for name := range configurations {
-		whole = append(whole, name)
-	}
+func Names() []string { return append(Wholes(), Parts()...) }
+
+// Wholes lists the configurations.
+func Wholes() []string { return slices.Sorted(maps.Keys(configurations)) }
+
+// Parts lists the fragments.
+func Parts() []string {
+	var parts []string
 	entries, _ := files.ReadDir(".")
 	for _, e := range entries {
 		parts = append(parts, strings.TrimSuffix(e.Name(), ".config"))
 	}
-	sort.Strings(whole)
-	return append(whole, parts...)
+	return parts
 }
