@@ -140,8 +140,8 @@ func readRun(text []byte) (found, error) {
 func reason(verdict string, diagnostics []string) string {
 	for _, line := range diagnostics {
 		line = strings.TrimSpace(strings.TrimPrefix(line, "#"))
-		if line != "" && !strings.HasPrefix(line, "evidence ") {
-			return line
+		if line != "" && !strings.HasPrefix(line, "evidence ") && !strings.HasPrefix(line, "facts ") {
+			return line[:min(len(line), 300)]
 		}
 	}
 	return verdict
