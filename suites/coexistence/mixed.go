@@ -35,13 +35,25 @@ func bindPair(t *lab.T) pair {
 	return p
 }
 
-// expectRanges asserts what of an IOAS can be mapped: everything, or what a
-// device behind VT-d leaves, which is clear of the interrupts.
-func expectRanges(t *lab.T, s *lab.IOAS, narrow bool, when string, args ...any) {
+// limits are what an address space can be mapped within, and in which steps.
+type limits int
+
+const (
+	unlimited limits = iota // nothing is attached: any byte
+	pages                   // a no-IOMMU device is: any page
+	hardware                // a device behind VT-d is, alone or not
+)
+
+// expectLimits asserts what of an address space can be mapped.
+func expectLimits(t *lab.T, s *lab.IOAS, want limits, when string, args ...any) {
 	when = fmt.Sprintf(when, args...)
 	ranges, alignment := s.IOVARanges()
-	lab.Equal(t, alignment, lab.PageSize, "%s: alignment", when)
-	if !narrow {
+	step := uint64(lab.PageSize)
+	if want == unlimited {
+		step = 1
+	}
+	lab.Equal(t, alignment, step, "%s: alignment", when)
+	if want != hardware {
 		lab.Equal(t, fmt.Sprintf("%x", ranges), fmt.Sprintf("%x", []uapi.IOVARange{{Start: 0, Last: lab.MaxLength}}), "%s: ranges", when)
 		return
 	}
@@ -68,9 +80,9 @@ func twoIOASes(t *lab.T) {
 	ordinary.Map(a, iova)
 	unsafe.Map(b, iova)
 	lab.Differ(t, p.behind.Attach(ordinary), p.beside.Attach(unsafe), "pt_ids of the two")
-	expect := func(when string, attached bool) {
-		expectRanges(t, ordinary, attached, "address space of the device behind the IOMMU, %s", when)
-		expectRanges(t, unsafe, false, "address space of the device beside the IOMMU, %s", when)
+	expect := func(when string, want limits) {
+		expectLimits(t, ordinary, want, "address space of the device behind the IOMMU, %s", when)
+		expectLimits(t, unsafe, pages, "address space of the device beside the IOMMU, %s", when)
 		ordinary.ExpectNoPA(iova, lab.MaxLength, unix.EOPNOTSUPP)
 		unsafe.ExpectPA(iova, lab.MaxLength, b.PA(0), lab.HugeSize)
 		for _, dev := range []*lab.Cdev{p.behind, p.beside} {
@@ -78,19 +90,19 @@ func twoIOASes(t *lab.T) {
 			t.OK(err, "%s: VFIO_DEVICE_GET_INFO %s", dev.Device.BDF, when)
 		}
 	}
-	expect("both attached", true)
+	expect("both attached", hardware)
 	m := t.Pages(1)
 	t.Fails(ordinary.TryMap(m.VA(), lab.PageSize, msiStart), unix.EINVAL, "map at %#x behind the IOMMU", msiStart)
 	t.OK(unsafe.TryMap(m.VA(), lab.PageSize, msiStart), "map at %#x beside the IOMMU", msiStart)
 	t.OK(p.behind.Detach(), "detach the device behind the IOMMU")
-	expect("the other detached", false)
+	expect("the other detached", unlimited)
 	p.behind.Attach(ordinary)
-	expect("the other attached again", true)
+	expect("the other attached again", hardware)
 	t.OK(p.beside.Detach(), "detach the device beside the IOMMU")
 	unsafe.ExpectNoPA(iova, lab.MaxLength, unix.EOPNOTSUPP)
-	expectRanges(t, ordinary, true, "address space of the device behind the IOMMU, after the other was detached")
+	expectLimits(t, ordinary, hardware, "address space of the device behind the IOMMU, after the other was detached")
 	p.beside.Attach(unsafe)
-	expect("both attached again", true)
+	expect("both attached again", hardware)
 }
 
 // CX-06: with the no-IOMMU device first, one address space serves both.
@@ -102,11 +114,11 @@ func besideFirst(t *lab.T) {
 	address := func() { ioas.ExpectPA(iova, lab.MaxLength, m.PA(0), lab.HugeSize) }
 
 	unsafe := p.beside.Attach(ioas)
-	expectRanges(t, ioas, false, "with the device beside the IOMMU")
+	expectLimits(t, ioas, pages, "with the device beside the IOMMU")
 	address()
 	ordinary := p.behind.Attach(ioas)
 	lab.Differ(t, ordinary, unsafe, "pt_id of the device behind the IOMMU")
-	expectRanges(t, ioas, true, "with both devices")
+	expectLimits(t, ioas, hardware, "with both devices")
 	address()
 	const above = iova + 2*lab.HugeSize
 	ioas.Map(later, above)
@@ -119,19 +131,19 @@ func besideFirst(t *lab.T) {
 	// When the device behind the IOMMU leaves, so do its limits.
 	t.OK(p.behind.Detach(), "detach the device behind the IOMMU")
 	t.Fails(p.fd.Destroy(ordinary), unix.ENOENT, "IOMMU_DESTROY of its hwpt afterwards")
-	expectRanges(t, ioas, false, "after the device behind the IOMMU left")
+	expectLimits(t, ioas, pages, "after the device behind the IOMMU left")
 	address()
 	t.OK(ioas.TryMap(small.VA(), lab.PageSize, msiStart), "map at %#x", msiStart)
 
 	// With memory where its limits forbid it, it cannot come back.
 	_, err := p.behind.TryAttach(ioas.ID)
 	t.Fails(err, unix.EADDRINUSE, "attach the device behind the IOMMU with memory at %#x", msiStart)
-	expectRanges(t, ioas, false, "after the device behind the IOMMU was refused")
+	expectLimits(t, ioas, pages, "after the device behind the IOMMU was refused")
 	address()
 	_, err = ioas.Unmap(msiStart, lab.PageSize)
 	t.Must(err, "unmap at %#x", msiStart)
 	lab.Differ(t, p.behind.Attach(ioas), unsafe, "pt_id of the device behind the IOMMU, back again")
-	expectRanges(t, ioas, true, "with both devices again")
+	expectLimits(t, ioas, hardware, "with both devices again")
 	address()
 
 	// The address is that of the no-IOMMU device's table, and goes with it.
@@ -152,7 +164,7 @@ func behindFirst(t *lab.T) {
 	ioas.Map(after, above)
 	ioas.ExpectPA(iova, lab.MaxLength, before.PA(0), lab.HugeSize)
 	ioas.ExpectPA(above, lab.MaxLength, after.PA(0), lab.HugeSize)
-	expectRanges(t, ioas, true, "with both devices")
+	expectLimits(t, ioas, hardware, "with both devices")
 }
 
 // CX-08: a table without hardware is none for a device behind an IOMMU.
@@ -172,20 +184,20 @@ func foreignHWPT(t *lab.T) {
 			_, err := p.behind.TryAttach(hwpt)
 			t.Fails(err, want, "attach the device behind the IOMMU %s to hwpt %d", when, hwpt)
 		}
-		expectRanges(t, unsafe, false, "address space of the device beside the IOMMU after the refusals")
+		expectLimits(t, unsafe, pages, "address space of the device beside the IOMMU after the refusals")
 		unsafe.ExpectPA(iova, lab.MaxLength, m.PA(0), lab.HugeSize)
 	}
 	refused("while it is attached to nothing", unix.EINVAL)
 
 	own := p.behind.Attach(ordinary)
 	refused("while it is attached to another", unix.ENODEV)
-	expectRanges(t, ordinary, true, "its own address space after the refusals")
+	expectLimits(t, ordinary, hardware, "its own address space after the refusals")
 	t.Fails(p.fd.Destroy(own), unix.EBUSY, "IOMMU_DESTROY of its own hwpt after the refusals")
 	lab.Equal(t, p.behind.Attach(ordinary), own, "pt_id when it is attached to its own again")
 
 	t.OK(p.behind.Detach(), "detach the device behind the IOMMU")
 	refused("after it was detached", unix.EINVAL)
-	expectRanges(t, ordinary, false, "its own address space after it was detached")
+	expectLimits(t, ordinary, unlimited, "its own address space after it was detached")
 	t.OK(p.beside.Detach(), "detach the device beside the IOMMU")
 	t.OK(p.fd.Destroy(made), "IOMMU_DESTROY of the hwpt made by hand")
 	t.Fails(p.fd.Destroy(automatic), unix.ENOENT, "IOMMU_DESTROY of the automatic hwpt")

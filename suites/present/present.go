@@ -35,6 +35,9 @@ func ordinary(t *lab.T) {
 
 // IP-02: and the same with the mode off, or without any.
 func modeOff(t *lab.T) {
+	for _, d := range t.Devices {
+		t.Must(t.Unbind(d), "unbind %s", d.BDF)
+	}
 	if t.Facts.Config.Noiommu {
 		t.SetUnsafeMode(false)
 	}
@@ -45,7 +48,9 @@ func modeOff(t *lab.T) {
 // that it makes ordinary devices of them.
 func rebindOrdinary(t *lab.T) {
 	for _, d := range t.Devices {
-		t.Must(t.Unbind(d), "unbind %s", d.BDF)
+		if d.Driver() != "" {
+			t.Must(t.Unbind(d), "unbind %s", d.BDF)
+		}
 		bindOrdinary(t, d)
 		useOrdinary(t, d)
 	}

@@ -3,11 +3,9 @@
 package present
 
 import (
-	"path/filepath"
-	"strings"
-
 	"golang.org/x/sys/unix"
 
+	"noiommu-farm/suites/contract"
 	"noiommu-farm/suites/lab"
 )
 
@@ -30,7 +28,7 @@ func reservedIOVAs(t *lab.T) {
 		end := ranges[len(ranges)-1].Last
 		outside := []uint64{msiStart, msiLast + 1 - lab.PageSize}
 		// VT-d is narrower than 64 bits; the others as QEMU has them are not.
-		if kindOf(t, d) == "dmar" && lab.Differ(t, end, ^uint64(0), "%s: the last IOVA", d.Model) {
+		if t.Facts.IOMMU.Kind == contract.Intel && lab.Differ(t, end, ^uint64(0), "%s: the last IOVA", d.Model) {
 			outside = append(outside, end+1)
 		}
 
@@ -43,9 +41,4 @@ func reservedIOVAs(t *lab.T) {
 		}
 		t.Must(dev.Close(), "close the cdev")
 	}
-}
-
-// kindOf is the kind of IOMMU that the device is behind: "dmar" for dmar0.
-func kindOf(t *lab.T, d *lab.Device) string {
-	return strings.TrimRight(filepath.Base(t.ReadLink(d.Sysfs("iommu"))), "0123456789")
 }
