@@ -92,6 +92,7 @@ type Config struct {
 	DebugKmemleak         bool `json:"debug_kmemleak"`           // DEBUG_KMEMLEAK
 	FaultInjection        bool `json:"fault_injection"`          // FAULT_INJECTION
 	FaultInjectionDebugFS bool `json:"fault_injection_debug_fs"` // FAULT_INJECTION_DEBUG_FS
+	FaultInjectionFilter  bool `json:"fault_injection_filter"`   // FAULT_INJECTION_STACKTRACE_FILTER
 	Failslab              bool `json:"failslab"`                 // FAILSLAB
 	Memcg                 bool `json:"memcg"`                    // MEMCG
 	MemcgV1               bool `json:"memcg_v1"`                 // MEMCG_V1
@@ -135,6 +136,7 @@ func ParseConfig(text string) Config {
 		DebugKmemleak:         set["DEBUG_KMEMLEAK"],
 		FaultInjection:        set["FAULT_INJECTION"],
 		FaultInjectionDebugFS: set["FAULT_INJECTION_DEBUG_FS"],
+		FaultInjectionFilter:  set["FAULT_INJECTION_STACKTRACE_FILTER"],
 		Failslab:              set["FAILSLAB"],
 		Memcg:                 set["MEMCG"],
 		MemcgV1:               set["MEMCG_V1"],

@@ -81,7 +81,7 @@ const (
 	KASAN          Requirement = "kasan"           // CONFIG_KASAN
 	Lockdep        Requirement = "lockdep"         // CONFIG_PROVE_LOCKING
 	Kmemleak       Requirement = "kmemleak"        // CONFIG_DEBUG_KMEMLEAK
-	Failslab       Requirement = "failslab"        // CONFIG_FAILSLAB and FAULT_INJECTION_DEBUG_FS
+	Failslab       Requirement = "failslab"        // CONFIG_FAILSLAB, FAULT_INJECTION_DEBUG_FS and FAULT_INJECTION_STACKTRACE_FILTER
 	Memcg          Requirement = "memcg"           // CONFIG_MEMCG with the interface of version 1 (MEMCG_V1)
 	UserNamespaces Requirement = "user-namespaces" // CONFIG_USER_NS
 	Mtty           Requirement = "mtty"            // CONFIG_SAMPLE_VFIO_MDEV_MTTY
@@ -145,7 +145,7 @@ var conditions = map[Requirement]func(f Facts) bool{
 	KASAN:          func(f Facts) bool { return f.Config.KASAN },
 	Lockdep:        func(f Facts) bool { return f.Config.ProveLocking },
 	Kmemleak:       func(f Facts) bool { return f.Config.DebugKmemleak },
-	Failslab:       func(f Facts) bool { return f.Config.Failslab && f.Config.FaultInjectionDebugFS },
+	Failslab:       func(f Facts) bool { return f.Config.Failslab && f.Config.FaultInjectionDebugFS && f.Config.FaultInjectionFilter },
 	Memcg:          func(f Facts) bool { return f.Config.Memcg && f.Config.MemcgV1 },
 	UserNamespaces: func(f Facts) bool { return f.Config.UserNS },
 	Mtty:           func(f Facts) bool { return f.Config.SampleVFIOMdevMtty },
