@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 
@@ -114,6 +115,8 @@ func (c *reproCmd) load(ctx context.Context, opt *repro.Options, watch *progress
 		if err != nil {
 			return nil, nil, err
 		}
+		// The capsule may be the only place that has them.
+		opt.Keep = true
 		done := func() { os.RemoveAll(dir) }
 		one, err := repro.OpenCapsule(c.What, dir)
 		if err != nil {
@@ -177,6 +180,8 @@ func (c *reproCmd) debug(s *surroundings, one repro.Case, opt repro.Options, wat
 		if !interactive {
 			return nil
 		}
+		// Ctrl-C is gdb's: it stops the guest.
+		signal.Ignore(os.Interrupt)
 		gdb := exec.CommandContext(s.ctx, d.Argv[0], d.Argv[1:]...)
 		gdb.Stdin, gdb.Stdout, gdb.Stderr = os.Stdin, os.Stdout, os.Stderr
 		if err := gdb.Run(); err != nil {

@@ -99,7 +99,7 @@ func archive(t *testing.T, entries []entry) string {
 // entries are those of a good capsule, with a manifest that change changed.
 func entries(t *testing.T, change func(*manifest)) []entry {
 	t.Helper()
-	p, err := narrow(planned(), place{"get_pa", "get_pa.PA-02"})
+	p, err := narrow(planned(), Place{"get_pa", "get_pa.PA-02"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -48,13 +48,13 @@ func Load(ctx context.Context, t Target, opt Options) ([]Case, error) {
 		if err != nil {
 			return nil, err
 		}
-		places := failed(cell)
+		places := Failed(cell)
 		if t.Test != "" {
 			one, err := named(cell, t.Test)
 			if err != nil {
 				return nil, err
 			}
-			places = []place{one}
+			places = []Place{one}
 		}
 		if len(places) == 0 {
 			continue
@@ -77,8 +77,8 @@ func Load(ctx context.Context, t Target, opt Options) ([]Case, error) {
 	return all, nil
 }
 
-func newCase(planned results.Planned, cell *verdict.Cell, p place, a artefacts) (Case, error) {
-	c := Case{Cell: planned.Cell, Program: p.program, Test: p.test, Dir: cell.Dir}
+func newCase(planned results.Planned, cell *verdict.Cell, p Place, a artefacts) (Case, error) {
+	c := Case{Cell: planned.Cell, Program: p.Program, Test: p.Test, Dir: cell.Dir}
 	c.Seen, c.Reason = c.of(cell)
 	planned, err := narrow(planned, p)
 	if err != nil {
@@ -89,26 +89,26 @@ func newCase(planned results.Planned, cell *verdict.Cell, p place, a artefacts) 
 }
 
 // narrow is a plan with only one test in it.
-func narrow(p results.Planned, at place) (results.Planned, error) {
+func narrow(p results.Planned, at Place) (results.Planned, error) {
 	programs := p.Programs
 	p.Programs, p.Absent = nil, nil
-	if at.program == "" {
+	if at.Program == "" {
 		return p, nil
 	}
-	i := slices.IndexFunc(programs, func(one results.Program) bool { return one.Name == at.program })
+	i := slices.IndexFunc(programs, func(one results.Program) bool { return one.Name == at.Program })
 	if i < 0 {
-		return p, fmt.Errorf("read cell %s: its plan has no program %s", p.Cell, at.program)
+		return p, fmt.Errorf("read cell %s: its plan has no program %s", p.Cell, at.Program)
 	}
 	one := programs[i]
 	one.ID = 1
 	// A program that decides for itself which tests it has runs whole.
-	if at.test != "" && one.Tests != nil {
-		j := slices.IndexFunc(one.Tests, func(e results.Expected) bool { return e.Name == at.test })
+	if at.Test != "" && one.Tests != nil {
+		j := slices.IndexFunc(one.Tests, func(e results.Expected) bool { return e.Name == at.Test })
 		if j < 0 {
-			return p, &fault.Usage{Key: "TEST", Value: at.test, Err: errors.New("a result that nobody expected; name the program")}
+			return p, &fault.Usage{Key: "TEST", Value: at.Test, Err: errors.New("a result that nobody expected; name the program")}
 		}
 		one.Tests = one.Tests[j : j+1]
-		_, id, _ := strings.Cut(at.test, ".")
+		_, id, _ := strings.Cut(at.Test, ".")
 		if k := slices.Index(one.Argv, "-test"); k >= 0 && k+1 < len(one.Argv) {
 			one.Argv = slices.Clone(one.Argv)
 			one.Argv[k+1] = id

@@ -114,12 +114,13 @@ type Options struct {
 	Cache   *kernels.Cache
 	Images  string   // directory of initramfs
 	Runs    string   // where the directory of the tries is made
+	Keep    bool     // put kernel and initramfs into it
 	Command []string // the farm's own arguments, for the record
 	Tell    func(runner.Progress)
 }
 
 func (o Options) runner() runner.Options {
-	return runner.Options{Cache: o.Cache, Images: o.Images, Runs: o.Runs, Command: o.Command, Tell: o.Tell}
+	return runner.Options{Cache: o.Cache, Images: o.Images, Runs: o.Runs, Keep: o.Keep, Command: o.Command, Tell: o.Tell}
 }
 
 // Tries carries out a case n times, each in a guest of its own.

@@ -36,28 +36,28 @@ func TestFailed(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		cell verdict.Cell
-		want []place
+		want []Place
 	}{
 		"nothing": {verdict.Cell{Verdict: verdict.Pass, Programs: []verdict.Program{program("nodes", verdict.Pass, "", good("nodes.ND-01"))}}, nil},
 		"two tests of two programs": {verdict.Cell{Verdict: verdict.Fail, Programs: []verdict.Program{
 			program("nodes", verdict.Fail, "", good("nodes.ND-01"), bad("nodes.ND-04", "x")),
 			program("get_pa", verdict.Fail, "", bad("get_pa.PA-02", "y")),
-		}}, []place{{"nodes", "nodes.ND-04"}, {"get_pa", "get_pa.PA-02"}}},
+		}}, []Place{{"nodes", "nodes.ND-04"}, {"get_pa", "get_pa.PA-02"}}},
 		"what followed from the crash is left out": {verdict.Cell{Verdict: verdict.Crash, Programs: []verdict.Program{
 			program("dma", verdict.Crash, "did not finish: x", bad("dma.DM-01", "z"), crash, bad("dma.DM-03", "did not finish: x"), bad("dma.DM-04", "did not finish: x")),
 			program("taint@end", verdict.Crash, "not run: x", bad("taint.TL-05", "not run: x")),
-		}}, []place{{"dma", "dma.DM-01"}, {"dma", "dma.DM-02"}, {"dma", "dma.DM-03"}}},
+		}}, []Place{{"dma", "dma.DM-01"}, {"dma", "dma.DM-02"}, {"dma", "dma.DM-03"}}},
 		"the first without a result": {verdict.Cell{Verdict: verdict.Timeout, Programs: []verdict.Program{
 			program("dma", verdict.Timeout, "stopped after 1m", bad("dma.DM-01", "no result when the program was stopped after 1m"), bad("dma.DM-02", "no result when the program was stopped after 1m")),
-		}}, []place{{"dma", "dma.DM-01"}}},
+		}}, []Place{{"dma", "dma.DM-01"}}},
 		"the program as a whole": {verdict.Cell{Verdict: verdict.Fail, Programs: []verdict.Program{
 			program("vfio/vfio_pci_device_test", verdict.Fail, "printed no KTAP (exit code 1)"),
-		}}, []place{{"vfio/vfio_pci_device_test", ""}}},
+		}}, []Place{{"vfio/vfio_pci_device_test", ""}}},
 		"the boot": {verdict.Cell{Verdict: verdict.Crash, Reason: "panic", Programs: []verdict.Program{
 			program("nodes", verdict.Crash, "not run: panic", bad("nodes.ND-01", "not run: panic")),
-		}}, []place{{"", ""}}},
+		}}, []Place{{"", ""}}},
 	} {
-		if diff := cmp.Diff(c.want, failed(&c.cell), cmp.AllowUnexported(place{})); diff != "" {
+		if diff := cmp.Diff(c.want, Failed(&c.cell)); diff != "" {
 			t.Errorf("%s: (-want +got)\n%s", name, diff)
 		}
 	}
@@ -69,7 +69,7 @@ func TestNamed(t *testing.T) {
 		{Name: "get_pa", Tests: []verdict.Test{good("get_pa.PA-01"), good("get_pa.PA-02")}},
 		{Name: "vfio/vfio_dma_mapping_test", Tests: []verdict.Test{good("f.v.dma_map")}},
 	}}
-	for name, want := range map[string]place{
+	for name, want := range map[string]Place{
 		"PA-02":                                  {"get_pa", "get_pa.PA-02"},
 		"get_pa.PA-02":                           {"get_pa", "get_pa.PA-02"},
 		"TL-01":                                  {"taint@boot", "taint.TL-01"},
@@ -114,7 +114,7 @@ func planned() results.Planned {
 const config = "CONFIG_VFIO=y\n"
 
 func TestNarrow(t *testing.T) {
-	p, err := narrow(planned(), place{"get_pa", "get_pa.PA-02"})
+	p, err := narrow(planned(), Place{"get_pa", "get_pa.PA-02"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,13 +125,13 @@ func TestNarrow(t *testing.T) {
 	if diff := cmp.Diff(want, p.Programs); diff != "" || p.Absent != nil {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
-	if p, err = narrow(planned(), place{"vfio/vfio_dma_mapping_test", "some.test"}); err != nil || len(p.Programs) != 1 || p.Programs[0].ID != 1 {
+	if p, err = narrow(planned(), Place{"vfio/vfio_dma_mapping_test", "some.Test"}); err != nil || len(p.Programs) != 1 || p.Programs[0].ID != 1 {
 		t.Errorf("a program with its own tests: %+v, %v", p.Programs, err)
 	}
-	if p, err = narrow(planned(), place{}); err != nil || len(p.Programs) != 0 {
+	if p, err = narrow(planned(), Place{}); err != nil || len(p.Programs) != 0 {
 		t.Errorf("the boot: %+v, %v", p.Programs, err)
 	}
-	if _, err = narrow(planned(), place{"get_pa", "get_pa.PA-99"}); fault.ExitCode(err) != fault.ExitUsage {
+	if _, err = narrow(planned(), Place{"get_pa", "get_pa.PA-99"}); fault.ExitCode(err) != fault.ExitUsage {
 		t.Errorf("a result that nobody expected: %v", err)
 	}
 	// The recorded plan itself stays as it is.

@@ -66,14 +66,15 @@ func target(dir string, rest []string) (Target, error) {
 	return t, nil
 }
 
-// place is a result in a judged cell.
-type place struct{ program, test string }
+// A Place is a result in a judged cell: of a test, of a program as a whole, or,
+// if both are empty, of the cell outside its programs.
+type Place struct{ Program, Test string }
 
-// failed finds what is to be had again of a cell that is not as expected. What
+// Failed finds what is to be had again of a cell that is not as expected. What
 // only followed from something else (not run, no result because the guest was
 // gone) is left out.
-func failed(c *verdict.Cell) []place {
-	var all []place
+func Failed(c *verdict.Cell) []Place {
+	var all []Place
 	for _, p := range c.Programs {
 		if p.Verdict.Good() || strings.HasPrefix(p.Reason, "not run: ") {
 			continue
@@ -85,16 +86,16 @@ func failed(c *verdict.Cell) []place {
 			}
 			// The first without a result is where the program ended.
 			if ended := noResult(t); !ended || !followed || len(t.Findings) > 0 {
-				all = append(all, place{p.Name, t.Name})
+				all = append(all, Place{p.Name, t.Name})
 				found, followed = true, followed || ended
 			}
 		}
 		if !found {
-			all = append(all, place{p.Name, ""})
+			all = append(all, Place{p.Name, ""})
 		}
 	}
 	if len(all) == 0 && !c.Verdict.Good() {
-		return []place{{}}
+		return []Place{{}}
 	}
 	return all
 }
@@ -104,30 +105,40 @@ func noResult(t verdict.Test) bool {
 }
 
 // named finds the result that a user calls so.
-func named(c *verdict.Cell, name string) (place, error) {
+func named(c *verdict.Cell, name string) (Place, error) {
 	var all []string
 	for _, p := range c.Programs {
 		all = append(all, p.Name)
 		if p.Name == name {
-			return place{p.Name, ""}, nil
+			return Place{p.Name, ""}, nil
 		}
 		for _, t := range p.Tests {
-			all = append(all, strings.TrimPrefix(place{p.Name, t.Name}.String(), " "))
+			all = append(all, Place{p.Name, t.Name}.String())
 			_, id, _ := strings.Cut(t.Name, ".")
 			if t.Name == name || p.Tests != nil && id == name && strings.HasPrefix(t.Name, suiteOf(p.Name)+".") || p.Name+"/"+t.Name == name {
-				return place{p.Name, t.Name}, nil
+				return Place{p.Name, t.Name}, nil
 			}
 		}
 	}
-	if name == "boot" {
-		return place{}, nil
+	if name == boot {
+		return Place{}, nil
 	}
-	return place{}, &fault.Usage{Key: "TEST", Value: name, Allowed: all, Err: errors.New("the cell ran no such test")}
+	return Place{}, &fault.Usage{Key: "TEST", Value: name, Allowed: all, Err: errors.New("the cell ran no such test")}
 }
 
-func (p place) String() string {
-	if p.test == "" || strings.HasPrefix(p.test, suiteOf(p.program)+".") {
-		return p.test
+// String is the place as a [Target] has it.
+func (p Place) String() string {
+	if p == (Place{}) {
+		return boot
 	}
-	return p.program + "/" + p.test
+	if p.Test == "" {
+		return p.Program
+	}
+	if strings.HasPrefix(p.Test, suiteOf(p.Program)+".") {
+		return p.Test
+	}
+	return p.Program + "/" + p.Test
 }
+
+// boot is what a user calls the place of a cell outside its programs.
+const boot = "boot"

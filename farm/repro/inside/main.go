@@ -22,13 +22,15 @@ func main() {
 
 func run(args []string) error {
 	if len(args) == 0 {
-		return fmt.Errorf("usage: inside shell|trace-start|trace-stop")
+		return fmt.Errorf("usage: inside shell|window|trace-start|trace-stop")
 	}
 	switch args[0] {
 	case "shell":
 		if err := shell(args[1:]); err != nil {
 			return err
 		}
+	case "window":
+		return window(args[1:])
 	case "trace-start":
 		if err := startTrace(tracefs, args[1:]); err != nil {
 			return err

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 
@@ -78,4 +79,23 @@ func findPort(class, name string) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("there is no virtio-serial port %s", name)
+}
+
+// window prints the size of the terminal's window as "ROWS COLUMNS". Given one,
+// it waits until the window has it.
+func window(want []string) error {
+	changed := make(chan os.Signal, 1)
+	signal.Notify(changed, unix.SIGWINCH)
+	for {
+		size, err := unix.IoctlGetWinsize(0, unix.TIOCGWINSZ)
+		if err != nil {
+			return err
+		}
+		now := fmt.Sprintf("%d %d", size.Row, size.Col)
+		if len(want) == 0 || now == strings.Join(want, " ") {
+			fmt.Println(now)
+			return nil
+		}
+		<-changed
+	}
 }
