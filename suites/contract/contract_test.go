@@ -162,7 +162,9 @@ func TestConditions(t *testing.T) {
 		{func(f *Facts) { f.Config.DebugKmemleak = true }, []Requirement{Kmemleak}, nil},
 		{func(f *Facts) { f.Config.Failslab = true }, nil, nil},
 		{func(f *Facts) { f.Config.Failslab, f.Config.FaultInjectionDebugFS = true, true }, nil, nil},
-		{func(f *Facts) { f.Config.Failslab, f.Config.FaultInjectionDebugFS, f.Config.FaultInjectionFilter = true, true, true }, []Requirement{Failslab}, nil},
+		{func(f *Facts) {
+			f.Config.Failslab, f.Config.FaultInjectionDebugFS, f.Config.FaultInjectionFilter = true, true, true
+		}, []Requirement{Failslab}, nil},
 		{func(f *Facts) { f.Config.Memcg, f.Config.MemcgV1 = true, true }, []Requirement{Memcg}, nil},
 		{func(f *Facts) { f.Config.UserNS = true }, []Requirement{UserNamespaces}, nil},
 		{func(f *Facts) { f.Config.SampleVFIOMdevMtty = true }, []Requirement{Mtty}, nil},
@@ -289,7 +291,7 @@ func TestParseConfigFields(t *testing.T) {
 	symbols := map[string]string{"VFIO": "m"}
 	for _, s := range []string{
 		"VFIO_GROUP", "VFIO_CONTAINER", "IOMMUFD_VFIO_CONTAINER", "VFIO_DEVICE_CDEV", "IOMMUFD", "VFIO_NOIOMMU", "IOMMUFD_NOIOMMU",
-		"IOMMUFD_TEST", "KASAN", "PROVE_LOCKING", "DEBUG_KMEMLEAK", "FAULT_INJECTION", "FAULT_INJECTION_DEBUG_FS", "FAILSLAB", "MEMCG", "MEMCG_V1",
+		"IOMMUFD_TEST", "KASAN", "PROVE_LOCKING", "DEBUG_KMEMLEAK", "FAULT_INJECTION", "FAULT_INJECTION_DEBUG_FS", "FAULT_INJECTION_STACKTRACE_FILTER", "FAILSLAB", "MEMCG", "MEMCG_V1",
 		"USER_NS", "SAMPLE_VFIO_MDEV_MTTY", "KVM", "KVM_VFIO", "PCI_P2PDMA", "DMA_SHARED_BUFFER", "IA32_EMULATION",
 		"SECURITY_LOCKDOWN_LSM", "PM", "HOTPLUG_PCI_PCIE", "IOMMU_DEFAULT_PASSTHROUGH",
 	} {
