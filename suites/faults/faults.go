@@ -9,6 +9,7 @@
 package faults
 
 import (
+	"fmt"
 	"runtime"
 	"runtime/debug"
 	"strconv"
@@ -31,13 +32,18 @@ type Injector struct {
 	left []byte
 }
 
-// New prepares the kernel and ties the test to its thread until it ends.
-func New(t *lab.T) *Injector {
+// New prepares the kernel and ties the test to its thread until it ends. Code
+// of spared does not count: its allocations work.
+func New(t *lab.T, spared Code) *Injector {
 	const dir = "/sys/kernel/debug/failslab/"
+	from, to := spared.find(t)
 	for _, option := range []struct{ file, value string }{
 		{"ignore-gfp-wait", "N"}, // allocations that may sleep fail too
 		{"cache-filter", "N"},
 		{"verbose", "0"}, // or each failure is a stack in the log
+		{"stacktrace-depth", "32"},
+		{"reject-start", fmt.Sprintf("%#x", from)},
+		{"reject-end", fmt.Sprintf("%#x", to)},
 	} {
 		was := t.ReadFile(dir + option.file)
 		t.Must(t.WriteFile(dir+option.file, option.value), "write %s to failslab's %s", option.value, option.file)

@@ -28,10 +28,16 @@ func failedBind(t *lab.T) {
 		t.Fails(t.Bind(d), unix.EINVAL, "bind with the mode off")
 		notRegistered(t, d, cdev, group)
 	}
-	slab.Grown(t, rounds/4, "after binds with the mode off")
+	slab.Flat(t, rounds/4, "after binds with the mode off")
 	t.SetUnsafeMode(true)
 	if t.Facts.Meets(contract.Failslab) {
-		in := faults.New(t)
+		spared := faults.Nothing
+		if t.Facts.Meets(contract.Group) {
+			// When it fails it warns and loses its IOMMU group, which is a finding
+			// of its own: docs/findings/group-create-failure.md.
+			spared = faults.Code{"vfio_create_group"}
+		}
+		in := faults.New(t, spared)
 		failures := in.Sweep("bind", func(n int) (bool, error) { return bindFails(t, in, d, n, cdev, group) })
 		lab.Above(t, failures, 0, "binds that failed for want of memory")
 	}

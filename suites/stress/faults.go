@@ -17,7 +17,7 @@ import (
 // ST-04: each allocation of each step fails once.
 func faultSweep(t *lab.T) {
 	t.NoWarning()
-	in := faults.New(t)
+	in := faults.New(t, faults.ACPICA)
 	s := &swept{t: t, in: in, d: edu.Find(t), m: t.Hugepages(1), small: t.Pages(64)}
 	s.path = t.CdevPath(s.d)
 	leak.Forget(t)
