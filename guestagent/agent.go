@@ -140,6 +140,11 @@ func (a *agent) obey(m wire.ToGuest) error {
 			bound := a.guest.bind(m.Bind.BDFs, time.Duration(m.Bind.WithinMS)*time.Millisecond)
 			return wire.ToHost{Bound: &bound}, nil
 		})
+	case m.Measure != nil:
+		return a.begin("measure", 0, func(<-chan struct{}) (wire.ToHost, error) {
+			measured, err := a.guest.measure(m.Measure)
+			return wire.ToHost{Measured: measured}, err
+		})
 	case m.Run != nil:
 		return a.begin("run "+m.Run.Name, m.Run.ID, func(kill <-chan struct{}) (wire.ToHost, error) {
 			return a.runProgram(m.Run, kill)

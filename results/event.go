@@ -41,6 +41,9 @@ type Planned struct {
 	Facts    contract.Facts `json:"facts"`
 	Programs []Program      `json:"programs"`
 	Absent   []Absent       `json:"absent"` // programs that this cell cannot or shall not run
+	// Measured says that what the kernel has allocated is measured before the
+	// first program and after the last.
+	Measured bool `json:"measured,omitempty"`
 }
 
 // Kernel says which kernel a cell tests.

@@ -27,8 +27,10 @@ type runCmd struct {
 	Config   []string `help:"Configuration: a list of names and .config files with commas between them, as in noiommu,my.config. May be repeated." default:"noiommu" placeholder:"NAMES" sep:"none"`
 	Topology []string `help:"What stands between the devices and memory: none, intel, intel-pt, intel-off, intel-nointremap, amd, virtio, bypass. May be a list." default:"none,intel" placeholder:"NAME"`
 	Device   []string `help:"Emulated PCI devices under test: edu, edu-port, edu-multifunction, igb, e1000e, nvme. May be a list; twice the same is two of them." default:"edu,igb" placeholder:"MODEL"`
-	Suite    []string `help:"Run only these suites, or SUITE/PROGRAM of the kernel's own selftests; --suite, --test and --program add up. Default: all that are on by default." placeholder:"NAME"`
+	Suite    []string `help:"Run only these suites, or SUITE/PROGRAM of the kernel's own selftests; --suite, --test, --core and --program add up. Default: all but what is for --nightly." placeholder:"NAME"`
 	Test     []string `help:"Run only the tests of these statements of the contract, as in PA-02. May be a list." placeholder:"ID"`
+	Core     bool     `help:"Run the core statements of the contract: what a gate runs. Adds up with --suite, --test and --program."`
+	Nightly  bool     `help:"Run also what takes long or is meant as stress, and the kernel's own selftests that are off by default."`
 	Program  []string `help:"Run your own static test program that prints KTAP, with arguments after it in the same word: \"./mytest -v {igb}\". {edu} and {igb} become the address of the device. May be repeated." placeholder:"\"FILE ARG...\"" sep:"none"`
 
 	Timeout     time.Duration `help:"Time limit of each test program before it is scaled for slow machines and debug kernels. Default: its own." placeholder:"5m"`
@@ -76,7 +78,7 @@ func (c *runCmd) Run(s *surroundings) error {
 			Hugepages1G: c.Hugepages1G,
 			Append:      c.Append,
 		},
-		Select: matrix.Selection{Suites: c.Suite, Tests: c.Test},
+		Select: matrix.Selection{Suites: c.Suite, Tests: c.Test, Core: c.Core, Nightly: c.Nightly},
 	}
 	if c.Timeout != 0 && c.Timeout < time.Millisecond {
 		return &fault.Usage{Key: "--timeout", Value: c.Timeout.String(), Err: errors.New("must be at least a millisecond")}

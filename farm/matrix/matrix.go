@@ -6,6 +6,7 @@
 package matrix
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"regexp"
@@ -44,6 +45,8 @@ type Selection struct {
 	Suites   []string // names of suites, or "SUITE/PROGRAM" of a kernel selftest; empty is every suite that is on by default
 	Tests    []string // statement ids; empty is all
 	Programs []Program
+	Core     bool // the core statements of the contract
+	Nightly  bool // what takes long too, where nothing is selected
 }
 
 // Program is a test program that the user brings: a static binary that prints
@@ -174,6 +177,9 @@ func ContractSuites() []string {
 }
 
 func (s Selection) check() error {
+	if s.Nightly && !s.everything() {
+		return &fault.Usage{Key: "--nightly", Err: errors.New("adds to what runs by default: not with --core, --suite, --test or --program")}
+	}
 	allowed := append(ContractSuites(), KselftestSuites()...)
 	for _, name := range s.Suites {
 		dir, program, ok := strings.Cut(name, "/")
@@ -196,26 +202,27 @@ func (s Selection) check() error {
 func (s Selection) Statements() []contract.Statement {
 	var chosen []contract.Statement
 	for _, st := range contract.Statements {
-		if s.everything() || slices.Contains(s.Tests, st.ID) || slices.Contains(s.Suites, st.Suite) {
+		if s.everything() && (!st.Nightly || s.Nightly) || s.Core && st.Core() ||
+			slices.Contains(s.Tests, st.ID) || slices.Contains(s.Suites, st.Suite) {
 			chosen = append(chosen, st)
 		}
 	}
 	return chosen
 }
 
-// Kselftest says whether the selection runs a kernel selftest, and whether the
-// user asked for it by its own name.
-func (s Selection) Kselftest(suite, program string) (run, byName bool) {
+// Kselftest says whether the selection runs a kernel selftest, and whether it
+// does even when the program is off by default.
+func (s Selection) Kselftest(suite, program string) (run, evenOff bool) {
 	if slices.Contains(s.Suites, suite+"/"+program) {
 		return true, true
 	}
-	return s.everything() || slices.Contains(s.Suites, suite), false
+	return s.everything() || slices.Contains(s.Suites, suite), s.everything() && s.Nightly
 }
 
 // everything says that nothing was selected, which is all that is on by
 // default. What is selected adds up.
 func (s Selection) everything() bool {
-	return len(s.Suites) == 0 && len(s.Tests) == 0 && len(s.Programs) == 0
+	return len(s.Suites) == 0 && len(s.Tests) == 0 && len(s.Programs) == 0 && !s.Core
 }
 
 // Hardware is what a machine is, in the words of the contract.

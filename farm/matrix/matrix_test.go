@@ -80,6 +80,7 @@ func TestRefused(t *testing.T) {
 		"--config":   func(a *Axes) { a.Configs = []string{"x", "y", "x"} },
 		"--topology": func(a *Axes) { a.Topologies = []string{"none", "none"} },
 		"--suite":    func(a *Axes) { a.Select.Suites = []string{"vfoi"} },
+		"--nightly":  func(a *Axes) { a.Select.Nightly, a.Select.Core = true, true },
 		"--test":     func(a *Axes) { a.Select.Tests = []string{"PA-02", "pa-02"} },
 	} {
 		a := good
@@ -99,6 +100,30 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// A statement for the night runs when it, or its suite, is asked for.
+func TestNightly(t *testing.T) {
+	i := slices.IndexFunc(contract.Statements, func(s contract.Statement) bool { return s.Nightly })
+	if i < 0 {
+		t.Fatal("there is no statement for the night")
+	}
+	night := contract.Statements[i]
+	for _, c := range []struct {
+		selection Selection
+		runs      bool
+	}{
+		{Selection{}, false},
+		{Selection{Nightly: true}, true},
+		{Selection{Tests: []string{night.ID}}, true},
+		{Selection{Suites: []string{night.Suite}}, true},
+		{Selection{Core: true}, night.Core()},
+	} {
+		chosen := c.selection.Statements()
+		if got := slices.ContainsFunc(chosen, func(s contract.Statement) bool { return s.ID == night.ID }); got != c.runs {
+			t.Errorf("%+v: %s runs %v, want %v", c.selection, night.ID, got, c.runs)
+		}
+	}
+}
+
 func ids(statements []contract.Statement) string {
 	var list []string
 	for _, s := range statements {
@@ -109,7 +134,8 @@ func ids(statements []contract.Statement) string {
 
 func TestSelection(t *testing.T) {
 	program := []Program{{Path: "/x"}}
-	all := ids(contract.Statements)
+	byDay := ids(slices.DeleteFunc(slices.Clone(contract.Statements), func(s contract.Statement) bool { return s.Nightly }))
+	core := ids(slices.DeleteFunc(slices.Clone(contract.Statements), func(s contract.Statement) bool { return !s.Core() }))
 	for _, c := range []struct {
 		name       string
 		selection  Selection
@@ -117,7 +143,9 @@ func TestSelection(t *testing.T) {
 		kselftest  bool // vfio/a runs
 		byName     bool
 	}{
-		{"everything", Selection{}, all, true, false},
+		{"what is on by default", Selection{}, byDay, true, false},
+		{"everything", Selection{Nightly: true}, ids(contract.Statements), true, true},
+		{"the core", Selection{Core: true}, core, false, false},
 		{"a statement", Selection{Tests: []string{"DM-01"}}, "DM-01", false, false},
 		{"statements come in their own order", Selection{Tests: []string{"TL-05", "TL-01"}}, "TL-01 TL-05", false, false},
 		{"a suite", Selection{Suites: []string{"iommu_present"}}, "", false, false},

@@ -126,6 +126,7 @@ func (r *run) plan(c *prepared) cellPlan {
 			Facts:    facts,
 			Programs: ph.all(),
 			Absent:   absent,
+			Measured: true,
 		},
 	}
 }
@@ -250,10 +251,22 @@ func (r *run) scale(c *prepared) float64 {
 	if r.host.accel == machine.TCG {
 		s *= 2
 	}
-	if c.build.Config["KASAN"] == "y" || c.build.Config["PROVE_LOCKING"] == "y" {
+	switch checkers := countSet(c.build.Config, "KASAN", "PROVE_LOCKING", "DEBUG_KMEMLEAK"); {
+	case checkers > 1:
+		s *= 6
+	case checkers == 1:
 		s *= 4
 	}
 	return s
+}
+
+func countSet(config map[string]string, options ...string) (n int) {
+	for _, o := range options {
+		if config[o] == "y" {
+			n++
+		}
+	}
+	return n
 }
 
 func kernelParameters(c *prepared, facts contract.Facts) []string {
@@ -289,6 +302,12 @@ func (r *run) converse(ctx context.Context, c *prepared, plan cellPlan, talk *co
 	if diff := verdict.FactsDiffer(plan.planned, facts); len(diff) > 0 {
 		return errors.New(verdict.DescribeDifferences(diff))
 	}
+	var before wire.Measured
+	if plan.planned.Measured {
+		if before, err = talk.measure(ctx, wire.Measure{Forget: true}); err != nil {
+			return err
+		}
+	}
 	bdfs, all := addresses(c.machine.Devices, facts.PCI)
 	each := func(list []results.Program) error {
 		for _, p := range list {
@@ -311,7 +330,10 @@ func (r *run) converse(ctx context.Context, c *prepared, plan cellPlan, talk *co
 	if err := each(plan.phases.bound); err != nil {
 		return err
 	}
-	return each(plan.phases.atEnd)
+	if err := each(plan.phases.atEnd); err != nil || !plan.planned.Measured {
+		return err
+	}
+	return talk.settled(ctx, plan.planned.Facts, before)
 }
 
 // putBack plugs and binds what a program left unplugged, for those after it.

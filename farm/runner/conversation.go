@@ -16,6 +16,8 @@ import (
 	"noiommu-farm/guestagent/wire"
 	"noiommu-farm/results"
 	"noiommu-farm/results/ktap"
+	"noiommu-farm/results/verdict"
+	"noiommu-farm/suites/contract"
 )
 
 // Limits of patience, before they are scaled.
@@ -27,6 +29,13 @@ const (
 	// grace is what the agent gets, after a program's own time limit, to kill
 	// it and say so. A program that outlives it is stuck in the kernel.
 	grace = 10 * time.Second
+	// scanning bounds a measurement, in which kmemleak may look through all
+	// memory twice.
+	scanning = 60 * time.Second
+	// settlings measurements, settling apart, are made before what is missing
+	// counts as lost.
+	settlings = 10
+	settling  = 500 * time.Millisecond
 	// drain is how long output may arrive after the program's end was told.
 	drain = 30 * time.Second
 )
@@ -310,6 +319,43 @@ func (c *conversation) bind(ctx context.Context, bdfs []string, within time.Dura
 		return fmt.Errorf("wait for %s: the agent answered something else", doing)
 	}
 	return nil
+}
+
+// measure has the counters read by which leaks are seen.
+func (c *conversation) measure(ctx context.Context, m wire.Measure) (wire.Measured, error) {
+	const doing = "what the kernel has allocated"
+	if err := c.send(ctx, doing, wire.ToGuest{Measure: &m}); err != nil {
+		return wire.Measured{}, err
+	}
+	said, err := c.await(ctx, doing, scanning)
+	if err != nil {
+		return wire.Measured{}, err
+	}
+	if said.Measured == nil {
+		return wire.Measured{}, fmt.Errorf("wait for %s: the agent answered something else", doing)
+	}
+	return *said.Measured, nil
+}
+
+// settled measures once more than it takes until nothing is missing: some
+// things are freed a moment after the program that used them has ended.
+func (c *conversation) settled(ctx context.Context, facts contract.Facts, before wire.Measured) error {
+	for range settlings {
+		now, err := c.measure(ctx, wire.Measure{})
+		if err != nil {
+			return err
+		}
+		if len(verdict.Lost(facts, before, now)) == 0 {
+			break
+		}
+		select {
+		case <-time.After(settling):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	_, err := c.measure(ctx, wire.Measure{Find: true})
+	return err
 }
 
 // run runs one program to its end and waits until all its output is here.

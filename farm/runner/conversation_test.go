@@ -17,6 +17,7 @@ import (
 	"noiommu-farm/results"
 	"noiommu-farm/results/ktap"
 	"noiommu-farm/results/verdict"
+	"noiommu-farm/suites/contract"
 )
 
 // A scripted agent stands in for a guest that no real agent would be: what it
@@ -150,7 +151,7 @@ func answered(c *wire.Conn) *wire.Answer {
 	}
 }
 
-const honest = "1..1\nok 1 a\n"
+const honest = contract.FactsLine + "{}\n1..1\nok 1 a\n"
 
 // short makes the host's patience a fraction of a second.
 const short = 0.02

@@ -3,6 +3,7 @@
 package runner
 
 import (
+	"cmp"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -64,7 +65,7 @@ func programs(c matrix.Cell, facts contract.Facts, selftests []kernels.Selftest,
 		suffix string // tells apart the parts of a suite that run at different times
 	}{{contract.Unbound, &ph.unbound, "@boot"}, {contract.Bound, &ph.bound, ""}, {contract.AtEnd, &ph.atEnd, "@end"}} {
 		if phase.phase == contract.AtEnd {
-			absent = append(absent, kselftests(c, facts, selftests, func(p results.Program) { add(&ph.bound, p, kselftestTimeout) })...)
+			absent = append(absent, kselftests(c, facts, selftests, func(p results.Program, own time.Duration) { add(&ph.bound, p, own) })...)
 			for i, u := range c.Selection.Programs {
 				add(&ph.bound, results.Program{
 					Name: programName(c.Selection.Programs, i),
@@ -75,6 +76,7 @@ func programs(c matrix.Cell, facts contract.Facts, selftests []kernels.Selftest,
 		for _, suite := range matrix.ContractSuites() {
 			p := results.Program{Name: suite + phase.suffix, Host: true}
 			var ids []string
+			own := suiteTimeout
 			for _, s := range chosen {
 				if s.Suite != suite || s.Phase != phase.phase {
 					continue
@@ -84,13 +86,14 @@ func programs(c matrix.Cell, facts contract.Facts, selftests []kernels.Selftest,
 					e = results.Expected{Name: s.Name(), Skip: contract.SkipReason(unmet)}
 				}
 				p.Tests = append(p.Tests, e)
+				own += s.Limit
 				ids = append(ids, s.ID)
 			}
 			if len(ids) == 0 {
 				continue
 			}
 			p.Argv = []string{suitesPath, "-test", strings.Join(ids, ",")}
-			add(phase.list, p, suiteTimeout)
+			add(phase.list, p, own)
 		}
 	}
 	return ph, absent
@@ -98,10 +101,10 @@ func programs(c matrix.Cell, facts contract.Facts, selftests []kernels.Selftest,
 
 // kselftests adds the kernel's own test programs that the cell can run, and
 // says of the others why not.
-func kselftests(c matrix.Cell, facts contract.Facts, built []kernels.Selftest, add func(results.Program)) []results.Absent {
+func kselftests(c matrix.Cell, facts contract.Facts, built []kernels.Selftest, add func(results.Program, time.Duration)) []results.Absent {
 	var absent []results.Absent
 	for _, t := range built {
-		run, byName := c.Selection.Kselftest(t.Suite, t.Name)
+		run, evenOff := c.Selection.Kselftest(t.Suite, t.Name)
 		if !run {
 			continue
 		}
@@ -111,8 +114,12 @@ func kselftests(c matrix.Cell, facts contract.Facts, built []kernels.Selftest, a
 			absent = append(absent, results.Absent{Name: name, Reason: contract.SkipReason(unmet)})
 			continue
 		}
-		if known.Off != "" && !byName {
+		if known.Off != "" && !evenOff {
 			absent = append(absent, results.Absent{Name: name, Reason: "off by default: " + known.Off})
+			continue
+		}
+		if c.MemoryMiB < known.Memory {
+			absent = append(absent, results.Absent{Name: name, Reason: fmt.Sprintf("needs a guest with --memory %d", known.Memory)})
 			continue
 		}
 		p := results.Program{
@@ -125,7 +132,7 @@ func kselftests(c matrix.Cell, facts contract.Facts, built []kernels.Selftest, a
 			// (tools/testing/selftests/vfio/lib/libvfio.c).
 			p.Argv = append(p.Argv, fmt.Sprintf(bdfOf, preferred(facts.Devices)))
 		}
-		add(p)
+		add(p, cmp.Or(known.Limit, kselftestTimeout))
 	}
 	return absent
 }

@@ -55,19 +55,21 @@ type ToGuest struct {
 	Kill     *Kill      `json:"kill,omitempty"`
 	Ping     *Ping      `json:"ping,omitempty"`
 	Answer   *Answer    `json:"answer,omitempty"`
+	Measure  *Measure   `json:"measure,omitempty"`
 	PowerOff *PowerOff  `json:"poweroff,omitempty"`
 }
 
 // ToHost is one message from the guest. Exactly one field is set.
 type ToHost struct {
-	Hello   *AgentHello `json:"hello,omitempty"`
-	Facts   *Facts      `json:"facts,omitempty"`
-	Bound   *Bound      `json:"bound,omitempty"`
-	Started *Started    `json:"started,omitempty"`
-	Exited  *Exited     `json:"exited,omitempty"`
-	Pong    *Ping       `json:"pong,omitempty"`
-	Ask     *Ask        `json:"ask,omitempty"`
-	Error   *Error      `json:"error,omitempty"`
+	Hello    *AgentHello `json:"hello,omitempty"`
+	Facts    *Facts      `json:"facts,omitempty"`
+	Bound    *Bound      `json:"bound,omitempty"`
+	Started  *Started    `json:"started,omitempty"`
+	Exited   *Exited     `json:"exited,omitempty"`
+	Pong     *Ping       `json:"pong,omitempty"`
+	Ask      *Ask        `json:"ask,omitempty"`
+	Measured *Measured   `json:"measured,omitempty"`
+	Error    *Error      `json:"error,omitempty"`
 }
 
 // HostHello answers AgentHello and ends the handshake.

@@ -54,6 +54,11 @@ func Judge(rec *results.Record) (*Cell, error) {
 		cell.Tail = cons.tail
 	}
 	cell.Findings = cons.outside
+	if rec.Planned.Measured && cause.verdict == "" {
+		if err := judgeLeaks(cell, rec.Planned.Facts, story.measured); err != nil {
+			return nil, err
+		}
+	}
 	for _, f := range cell.Findings {
 		cell.Verdict = Worst(cell.Verdict, severity(f))
 		if cell.Reason == "" {
@@ -87,6 +92,7 @@ type story struct {
 
 	taintBefore map[uint32]int64    // before a program ran
 	away        map[uint32][]string // devices that a program left unplugged
+	measured    []wire.Measured
 }
 
 func readStory(rec *results.Record) story {
@@ -112,6 +118,8 @@ func readStory(rec *results.Record) story {
 			taint = e.Agent.Exited.Taint
 		case e.Agent != nil && e.Agent.Facts != nil:
 			taint = e.Agent.Facts.Taint
+		case e.Agent != nil && e.Agent.Measured != nil:
+			s.measured = append(s.measured, *e.Agent.Measured)
 		case e.Agent != nil && e.Agent.Bound != nil:
 			taint = e.Agent.Bound.Taint
 		case e.Agent != nil && e.Agent.Error != nil && last != 0:

@@ -11,6 +11,7 @@ package contract
 import (
 	"slices"
 	"strings"
+	"time"
 )
 
 // Phase says at which point of a cell a statement is tested.
@@ -38,6 +39,9 @@ type Statement struct {
 	// failed as promised ("IOMMU_IOAS_MAP:EINVAL"), "dma.bytes",
 	// "sysfs.reads", ...
 	Evidence []string
+	// Limit is what the test may take beyond the minute that the programs of a
+	// suite have, on an idle machine with hardware virtualization.
+	Limit time.Duration
 	// Nightly says that the test takes more than about three seconds on an
 	// emulated processor, or is meant as stress. It runs when asked for.
 	Nightly bool

@@ -2,7 +2,10 @@
 
 package contract
 
-import "path"
+import (
+	"path"
+	"time"
+)
 
 // Kselftest is what is known of one of the kernel's own test programs. They
 // declare nothing themselves, so it is written down here once.
@@ -10,7 +13,9 @@ type Kselftest struct {
 	Suite    string        // directory under tools/testing/selftests: "vfio"
 	Program  string        // "vfio_dma_mapping_test"
 	Requires []Requirement // what it needs of a cell
-	Off      string        // why it is not run unless asked for by name
+	Off      string        // why it is not run unless asked for by name, or by night
+	Memory   int           // MiB that a guest needs for it; 0 is no more than any
+	Limit    time.Duration // what it may take on an idle machine with hardware virtualization; 0 is the usual
 	Skips    []Skip        // tests in it that are skipped for want of something
 }
 
@@ -37,7 +42,7 @@ var Kselftests = []Kselftest{
 	{Suite: "vfio", Program: "vfio_pci_device_init_perf_test", Requires: []Requirement{IOMMU, Cdev, Group}},
 	{Suite: "vfio", Program: "vfio_pci_sriov_uapi_test", Requires: []Requirement{IOMMU, Cdev, Group, IGB, SRIOV}},
 	{Suite: "vfio", Program: "vfio_pci_driver_test", Requires: []Requirement{IOMMU, Cdev, Group, IGB},
-		Off: "pins 1.1 GiB and takes more than 6 minutes under emulation"},
+		Off: "pins 1.1 GiB and takes more than 6 minutes under emulation", Memory: 3072, Limit: 10 * time.Minute},
 	{Suite: "iommu", Program: "iommufd"},
 	{Suite: "iommu", Program: "iommufd_fail_nth"},
 }

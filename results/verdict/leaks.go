@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package verdict
+
+import (
+	"fmt"
+	"strings"
+
+	"noiommu-farm/guestagent/wire"
+	"noiommu-farm/results/console"
+	"noiommu-farm/suites/contract"
+)
+
+// maxSlabGrowth is how much slab memory a kernel may have in use after a cell
+// beyond that before it, in KiB. Most of it are caches that were filled.
+const maxSlabGrowth = 16 << 10
+
+// Lost lists what a kernel has not got back when every test program has ended:
+// facts are the cell's, before and after what was measured.
+func Lost(facts contract.Facts, before, after wire.Measured) []string {
+	var lost []string
+	missing := func(n int64, what string) {
+		if n > 0 {
+			lost = append(lost, fmt.Sprintf("%d %s", n, what))
+		}
+	}
+	grown := func(counter string) int64 { return after.Counters[counter] - before.Counters[counter] }
+	missing(grown(wire.PinsAcquired)-grown(wire.PinsReleased), "pages are still pinned")
+	missing(-grown(wire.HugepagesFree)+grown(wire.HugepagesTotal), "hugepages are not free again")
+	if facts.IOMMU.Kind == "" {
+		// Behind an IOMMU the kernel's own drivers have page tables too.
+		missing(grown(wire.IOMMUPages), "pages of IOMMU page tables are not free again")
+	}
+	// KASAN and kmemleak keep much of what was freed, or books of it.
+	if g := grown(wire.Unreclaimable); g > maxSlabGrowth && !facts.Config.KASAN && !facts.Config.DebugKmemleak {
+		missing(g, "KiB of slab memory are in use beyond those before")
+	}
+	return lost
+}
+
+// judgeLeaks judges what a cell has lost.
+func judgeLeaks(cell *Cell, facts contract.Facts, measured []wire.Measured) error {
+	tell := func(v Verdict, reason string) {
+		cell.Verdict = Worst(cell.Verdict, v)
+		if cell.Reason == "" {
+			cell.Reason = reason
+		}
+	}
+	if len(measured) < 2 {
+		tell(Infra, "what the kernel has allocated was not measured before and after")
+		return nil
+	}
+	first, last := measured[0], measured[len(measured)-1]
+	if lost := Lost(facts, first, last); len(lost) > 0 {
+		tell(Fail, "leak: "+strings.Join(lost, ", ")+" after the last program")
+	}
+	leaks, err := console.Classify(strings.NewReader(last.Leaks))
+	if err != nil {
+		return fmt.Errorf("classify kmemleak's report: %w", err)
+	}
+	if last.Leaks != "" && len(leaks) == 0 {
+		tell(Fail, "kmemleak reports what is no object: "+firstLine(last.Leaks))
+	}
+	cell.Findings = append(cell.Findings, leaks...)
+	return nil
+}
+
+func firstLine(text string) string {
+	text, _, _ = strings.Cut(strings.TrimSpace(text), "\n")
+	return text
+}
