@@ -3,7 +3,7 @@
 # Nothing may ask for another toolchain than the one that is here.
 export GOTOOLCHAIN := local
 
-.PHONY: run test lint build docs setup mutants verify-builds clean
+.PHONY: run test lint build docs setup mutants verify-builds bench-builds clean
 
 ## run: the main job: Linux 7.3 without and with an IOMMU
 run: setup build
@@ -40,7 +40,12 @@ mutants: setup
 
 ## verify-builds: a build from a neighbour is the kernel that a build from nothing gives (slow)
 verify-builds: setup
-	go test -count=1 -timeout 2h -run TestNeighbourEqualsClean -v ./kernels -noiommu.slow
+	go test -count=1 -timeout 2h -run 'NeighbourEqual' -v ./kernels -noiommu.slow
+
+## bench-builds: twelve kernels of the VFIO family from an empty cache, and CCACHE of them with plain make and ccache (slow)
+CCACHE ?= 0
+bench-builds: setup
+	go test -count=1 -timeout 6h -run TestBenchBuilds ./kernels -noiommu.bench -noiommu.ccache $(CCACHE)
 
 clean:
 	rm -rf bin

@@ -316,6 +316,78 @@ func TestModules(t *testing.T) {
 	}
 }
 
+// What the fragments change may be the architecture's own configuration or a
+// user's.
+func TestBase(t *testing.T) {
+	l := newLab(t)
+	plain := l.build(t)
+	users := filepath.Join(filepath.Dir(l.fragment), "config-6.1.0-18")
+	write(t, users, "# Automatically generated file; DO NOT EDIT.\nCONFIG_PCI=y\nCONFIG_EDU=y\n# CONFIG_NOIOMMU is not set\nCONFIG_OF_ANOTHER_KERNEL=y\n")
+	keys := map[string]bool{plain.Key: true}
+	for spec, want := range map[string]map[string]string{
+		"defconfig":                          {"PCI": "y"},
+		"defconfig," + l.fragment:            {"PCI": "y", "NOIOMMU": "y"},
+		users:                                {"PCI": "y", "EDU": "y", "OF_ANOTHER_KERNEL": "y"}, // the small kernel's olddefconfig drops nothing
+		users + ",./" + "none":               nil,
+		l.fragment + "," + users:             nil,
+		l.fragment + ",defconfig":            nil,
+		users + "," + l.fragment:             {"PCI": "y", "EDU": "y", "NOIOMMU": "y", "OF_ANOTHER_KERNEL": "y"},
+		filepath.Dir(users) + "/config-none": nil,
+	} {
+		config, err := LoadConfiguration(spec)
+		if want == nil {
+			if fault.ExitCode(err) != fault.ExitUsage {
+				t.Errorf("%s: %v", spec, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := l.request(t)
+		r.Config = config
+		b, err := l.cache.Build(t.Context(), r, nil)
+		if err != nil {
+			t.Errorf("%s: %v", spec, err)
+			continue
+		}
+		if d := cmp.Diff(want, b.Config); d != "" {
+			t.Errorf("%s: %s", spec, d)
+		}
+		if keys[b.Key] {
+			t.Errorf("%s is the build of another", spec)
+		}
+		keys[b.Key] = true
+	}
+}
+
+// Two configurations are compared without building.
+func TestCompare(t *testing.T) {
+	l := newLab(t)
+	a := l.request(t)
+	write(t, l.fragment, "CONFIG_PCI=y\nCONFIG_EDU=y\n")
+	b := l.request(t)
+	got, err := l.cache.Compare(t.Context(), a, b, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Difference{
+		{Option: "EDU", A: "n", B: "y", WhyA: "its default", WhyB: "asked for at " + l.fragment + ":2"},
+		{Option: "NOIOMMU", A: "y", B: "n", WhyA: "asked for at " + l.fragment + ":2", WhyB: "its default"},
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	if builds, _ := os.ReadDir(l.cache.path("builds")); len(builds) != 0 {
+		t.Error("something was built")
+	}
+	noWork(t, l.cache)
+	built := l.build(t)
+	if again, err := l.cache.Compare(t.Context(), a, b, nil); err != nil || cmp.Diff(want, again) != "" || !exists(built.Dir) {
+		t.Errorf("from the cache: %v, %v", again, err)
+	}
+}
+
 func TestBadRequests(t *testing.T) {
 	for _, c := range []struct {
 		name   string

@@ -4,10 +4,14 @@ package kernels
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"debug/elf"
 	"flag"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	"noiommu-farm/kernels/source"
@@ -89,10 +93,126 @@ func TestNeighbourEqualsClean(t *testing.T) {
 	if want.Neighbour != "" || want.Key != got.Key {
 		t.Fatalf("the clean build: %s from %q, want %s from nothing", want.Key, want.Neighbour, got.Key)
 	}
+	sameBuild(t, want, got)
+}
+
+// Options that went from y to m in a neighbour, of which hardly an object is
+// compiled again, make the kernel and the modules that a build from nothing
+// makes.
+func TestModulesOfNeighbourEqualClean(t *testing.T) {
+	if !*slow {
+		t.Skip("builds real kernels: run with -noiommu.slow")
+	}
+	dir, err := DefaultDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	users := &Cache{Dir: dir, Jobs: runtime.NumCPU(), Log: func(s string) { t.Log(s) }}
+	debian, err := ParseSource("debian:7.3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	build := func(c *Cache, config string) *Build {
+		t.Helper()
+		configuration, err := LoadConfiguration(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := c.Build(t.Context(), Request{Source: debian, Config: configuration}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s: %s from %q in %v, %d steps", config, b.Key, b.Neighbour, b.Took, b.Steps)
+		return b
+	}
+	all := build(users, "noiommu")
+	work, err := os.MkdirTemp(dir, "test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(work) })
+	near, clean := &Cache{Dir: filepath.Join(work, "near"), Jobs: users.Jobs}, &Cache{Dir: filepath.Join(work, "clean"), Jobs: users.Jobs}
+	share(t, users, near, "sources/"+all.SourceID, "builds/"+all.Key, "downloads", "imports")
+	share(t, users, clean, "sources/"+all.SourceID, "downloads", "imports")
+	got := build(near, "k-mod")
+	if got.Neighbour != all.Key {
+		t.Fatalf("started from %q", got.Neighbour)
+	}
+	want := build(clean, "k-mod")
+	if want.Neighbour != "" || want.Key != got.Key {
+		t.Fatalf("the clean build: %s from %q, want %s from nothing", want.Key, want.Neighbour, got.Key)
+	}
+	sameBuild(t, want, got)
+	sameFiles(t, want.Modules, got.Modules)
+}
+
+// sameBuild compares what a build is for, the kernel section by section.
+func sameBuild(t *testing.T, want, got *Build) {
+	t.Helper()
+	a, b := sections(t, want.Vmlinux), sections(t, got.Vmlinux)
+	for name, sum := range a {
+		if b[name] != sum {
+			t.Errorf("the section %s of vmlinux differs from a clean build's", name)
+		}
+	}
+	if len(a) < 10 || len(a) != len(b) {
+		t.Errorf("vmlinux has %d sections, a clean build's %d", len(b), len(a))
+	}
 	for _, pair := range [][2]string{{want.Vmlinux, got.Vmlinux}, {want.BzImage, got.BzImage}, {want.ConfigPath, got.ConfigPath}} {
 		if !bytes.Equal(read(t, pair[0]), read(t, pair[1])) {
 			t.Errorf("%s differs from a clean build's", filepath.Base(pair[1]))
 		}
+	}
+}
+
+// sections hashes what is in each section of an ELF file.
+func sections(t *testing.T, path string) map[string][sha256.Size]byte {
+	t.Helper()
+	f, err := elf.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	sums := map[string][sha256.Size]byte{}
+	for _, s := range f.Sections {
+		if s.Type == elf.SHT_NOBITS || s.Type == elf.SHT_NULL {
+			continue
+		}
+		data, err := s.Data()
+		if err != nil {
+			t.Fatalf("%s: %s: %v", path, s.Name, err)
+		}
+		sums[s.Name] = sha256.Sum256(data)
+	}
+	return sums
+}
+
+// sameFiles compares all regular files below two directories.
+func sameFiles(t *testing.T, want, got string) {
+	t.Helper()
+	list := func(dir string) map[string][sha256.Size]byte {
+		sums := map[string][sha256.Size]byte{}
+		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || !d.Type().IsRegular() {
+				return err
+			}
+			name, err := filepath.Rel(dir, path)
+			sums[name] = sha256.Sum256(read(t, path))
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sums
+	}
+	a, b := list(want), list(got)
+	for name, sum := range a {
+		if b[name] != sum {
+			t.Errorf("%s differs from a clean build's", name)
+		}
+	}
+	if len(a) == 0 || len(a) != len(b) {
+		t.Errorf("%d files, in a clean build %d", len(b), len(a))
 	}
 }
 

@@ -35,31 +35,28 @@ func (j Job) syncconfig(ctx context.Context) error {
 	if err != nil || before == nil {
 		return err // nothing was built here: nothing is stale
 	}
-	times := map[string]time.Time{}
-	for name, value := range before {
-		if value == "y" || value == "m" {
+	text, err := readIn(objects, Config)
+	if err != nil {
+		return fmt.Errorf("configure: %w", err)
+	}
+	after, err := kconfig.ReadConfig(bytes.NewReader(text))
+	if err != nil {
+		return fmt.Errorf("configure: %w", err)
+	}
+	changed := map[string]time.Time{}
+	for name, was := range before {
+		if is := after[name]; was == "y" && is == "m" || was == "m" && is == "y" {
 			if fi, err := objects.Lstat(marker(name)); err == nil && fi.Mode().IsRegular() {
-				times[name] = fi.ModTime()
+				changed[name] = fi.ModTime()
 			}
 		}
+	}
+	if len(changed) == 0 {
+		return nil // kbuild does the same when it compiles
 	}
 	var f findings
 	if err := j.kbuild(ctx, &f, "syncconfig"); err != nil {
 		return j.failed("configure", err, &f)
-	}
-	after, err := autoConf(objects)
-	if err != nil {
-		return err
-	}
-	changed := map[string]time.Time{}
-	for name, was := range before {
-		is := after[name]
-		if t, ok := times[name]; ok && (was == "y" && is == "m" || was == "m" && is == "y") {
-			changed[name] = t
-		}
-	}
-	if len(changed) == 0 {
-		return nil
 	}
 	tree, err := os.OpenRoot(j.Tree)
 	if err != nil {

@@ -5,7 +5,6 @@ package build
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"regexp"
@@ -119,8 +118,8 @@ func describe(ctx context.Context, t Toolchain, programs ...string) (Toolchain, 
 	return t, nil
 }
 
-// tooOld is what scripts/cc-version.sh and its like say.
-var tooOld = regexp.MustCompile(`(?m)^\*\*\* (.* is too old)\.\s*\n^\*\*\*\s+Your (.*)\n^\*\*\*\s+Minimum (.*)$`)
+// tooOld is what scripts/cc-version.sh and ld-version.sh say.
+var tooOld = regexp.MustCompile(`(?m)^\*\*\* (.* is too old)\.\s*\n\*\*\*\s+Your (.*)\n\*\*\*\s+(Minimum .*)$`)
 
 // refused is the *fault.Usage of a kernel that does not accept the toolchain;
 // nil when that is not what was said.
@@ -129,7 +128,7 @@ func (t Toolchain) refused(said, version string) error {
 	if m == nil {
 		return nil
 	}
-	return &fault.Usage{Key: "compiler", Value: t.Name, Err: errors.New("Linux " + version + " says: " + strings.ToLower(m[1][:1]) + m[1][1:] + ": it is " + squeeze(m[2]) + ", and must be at least " + squeeze(m[3]))}
+	return &fault.Usage{Key: "compiler", Value: t.Name, Err: fmt.Errorf("Linux %s says: %s: %s, %s", version, m[1], squeeze(m[2]), squeeze(m[3]))}
 }
 
 // squeeze makes one space of many.

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kernels
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+)
+
+var (
+	bench       = flag.Bool("noiommu.bench", false, "measure twelve builds of the VFIO family from an empty cache")
+	benchCcache = flag.Int("noiommu.ccache", 0, "with -noiommu.bench: also build so many of them with plain make and ccache")
+)
+
+// family is twelve kernels that a matrix over VFIO's options asks for, the
+// first one from nothing.
+var family = []struct{ name, config, more string }{
+	{"K-ALL", "k-all", ""},
+	{"K-COMPAT", "k-compat", ""},
+	{"K-CDEV", "k-cdev", ""},
+	{"K-GRP", "k-grp", ""},
+	{"K-OFF", "k-off", ""},
+	{"K-MOD", "k-mod", ""},
+	{"K-ALL without INTEL_IOMMU", "k-all", "CONFIG_INTEL_IOMMU=n\nCONFIG_INTEL_IOMMU_DEFAULT_ON=n\nCONFIG_INTEL_IOMMU_SVM=n\nCONFIG_INTEL_IOMMU_DEBUGFS=n\n"},
+	{"K-ALL without AMD_IOMMU", "k-all", "CONFIG_AMD_IOMMU=n\n"},
+	{"K-ALL without VIRTIO_IOMMU", "k-all", "CONFIG_VIRTIO_IOMMU=n\n"},
+	{"K-ALL with the mtty sample", "k-all,mtty", ""},
+	{"K-ALL with dma-buf and P2PDMA", "k-all,p2pdma,dma-buf", ""},
+	{"K-ALL with IOMMUFD_TEST", "k-all,iommufd-test", ""},
+}
+
+// What a family of kernels costs beside its first: a measurement, printed as
+// docs/benchmarks.md has it. It holds nothing to a time.
+func TestBenchBuilds(t *testing.T) {
+	if !*bench {
+		t.Skip("measures real builds: run with -noiommu.bench")
+	}
+	dir, err := DefaultDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	users := &Cache{Dir: dir, Jobs: runtime.NumCPU(), Log: func(s string) { t.Log(s) }}
+	debian, err := ParseSource("debian:7.3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree, err := users.tree(t.Context(), debian, func(Progress) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Beside it, so that files can be shared: the source, and no build.
+	work, err := os.MkdirTemp(dir, "test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(work) })
+	cache := &Cache{Dir: filepath.Join(work, "cache"), Jobs: runtime.NumCPU()}
+	share(t, users, cache, "sources/"+tree.ID, "downloads", "imports")
+
+	var total, first time.Duration
+	var configs []string
+	names := map[string]string{}
+	fmt.Println("| configuration | wall clock | kbuild's steps | from |\n|---|---|---|---|")
+	for i, f := range family {
+		spec := f.config
+		if f.more != "" {
+			path := filepath.Join(work, fmt.Sprintf("%d.config", i))
+			write(t, path, f.more)
+			spec += "," + path
+		}
+		config, err := LoadConfiguration(spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		b, err := cache.Build(t.Context(), Request{Source: debian, Config: config}, nil)
+		took := time.Since(start)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b.Cached {
+			t.Fatalf("%s is the kernel of another", f.name)
+		}
+		names[b.Key] = f.name
+		from := "nothing"
+		if b.Neighbour != "" {
+			from = names[b.Neighbour]
+		}
+		fmt.Printf("| %s | %.0f s | %d | %s |\n", f.name, took.Seconds(), b.Steps, from)
+		if total += took; i == 0 {
+			first = took
+		}
+		configs = append(configs, b.ConfigPath)
+	}
+	fmt.Printf("| all twelve | %.0f s | | |\n\n%.2f times the first alone (%.0f s), on %d processors\n", total.Seconds(), total.Seconds()/first.Seconds(), first.Seconds(), runtime.NumCPU())
+	if *benchCcache > 0 {
+		plainMake(t, tree.Dir, filepath.Join(work, "plain"), configs[:min(*benchCcache, len(configs))])
+	}
+}
+
+// plainMake builds the same kernels as somebody would without the farm: a build
+// directory each, all with one ccache, empty at first.
+func plainMake(t *testing.T, tree, work string, configs []string) {
+	if _, err := exec.LookPath("ccache"); err != nil {
+		t.Fatal("ccache is not installed (Debian package: ccache)")
+	}
+	fmt.Println("\n| plain make with ccache | wall clock |\n|---|---|")
+	var total time.Duration
+	for i, config := range configs {
+		build := filepath.Join(work, fmt.Sprint(i))
+		if err := os.MkdirAll(build, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(build, ".config"), string(read(t, config)))
+		targets := []string{"vmlinux", "bzImage"}
+		if strings.Contains(string(read(t, config)), "=m\n") {
+			targets = append(targets, "modules")
+		}
+		start := time.Now()
+		cmd := exec.CommandContext(t.Context(), "make", append([]string{"-s", "-C", tree, "O=" + build, "ARCH=x86_64", "CC=ccache gcc", fmt.Sprintf("-j%d", runtime.NumCPU())}, targets...)...)
+		cmd.Env = append(os.Environ(), "CCACHE_DIR="+filepath.Join(work, "ccache"), "KBUILD_BUILD_TIMESTAMP=Thu Jan  1 00:00:00 UTC 1970")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("plain make: %v: %.2000s", err, out)
+		}
+		took := time.Since(start)
+		total += took
+		fmt.Printf("| %s | %.0f s |\n", family[i].name, took.Seconds())
+		if err := os.RemoveAll(build); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fmt.Printf("| these %d | %.0f s |\n", len(configs), total.Seconds())
+}
