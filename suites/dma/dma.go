@@ -10,6 +10,7 @@ import (
 
 	"noiommu-farm/suites/edu"
 	"noiommu-farm/suites/lab"
+	"noiommu-farm/suites/witness"
 )
 
 // Tests are the suite's tests.
@@ -59,6 +60,7 @@ func copyBuffer(t *lab.T) {
 		device.Fetch(address(t, ioas, iova+uint64(c.from), c.n), c.n)
 		device.Store(address(t, ioas, 2*iova+uint64(c.to), c.n), c.n)
 		device.Moved(target.Bytes[c.to:c.to+c.n], want[c.to:c.to+c.n], "target bytes from %#x", c.to)
+		witness.Sees(t, address(t, ioas, 2*iova+uint64(c.to), c.n), want[c.to:c.to+c.n], "target bytes from %#x", c.to)
 		lab.Equal(t, edu.FirstDifference(target.Bytes, want), -1, "target: first byte that is wrong")
 		lab.Equal(t, edu.FirstDifference(source.Bytes, original), -1, "source: first byte that changed")
 	}
@@ -88,8 +90,18 @@ func exactBytes(t *lab.T) {
 		want := slices.Clone(guarded.Bytes)
 		copy(want[c.at:], message.Bytes[:c.n])
 
-		device.Store(address(t, ioas, iova+uint64(c.at), c.n), c.n)
+		pa := address(t, ioas, iova+uint64(c.at), c.n)
+		inside := c.at >= lab.PageSize && c.at+c.n+lab.PageSize <= lab.HugeSize // so that the canaries are ours
+		var canaries *witness.Canaries
+		if inside {
+			canaries = witness.Guard(t, pa, c.n)
+		}
+		device.Store(pa, c.n)
 		device.Moved(guarded.Bytes[c.at:c.at+c.n], message.Bytes[:c.n], "bytes from %#x", c.at)
+		witness.Sees(t, pa, message.Bytes[:c.n], "bytes from %#x", c.at)
+		if inside {
+			canaries.Intact("%d bytes at %#x", c.n, c.at)
+		}
 		lab.Equal(t, edu.FirstDifference(guarded.Bytes, want), -1, "%d bytes at %#x: first wrong byte of the hugepage", c.n, c.at)
 		lab.Equal(t, edu.FirstDifference(neighbour.Bytes, untouched), -1, "%d bytes at %#x: first byte changed in the other hugepage", c.n, c.at)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"noiommu-farm/suites/edu"
 	"noiommu-farm/suites/lab"
+	"noiommu-farm/suites/witness"
 )
 
 const message = edu.BufferSize // bytes that the device holds and writes
@@ -25,6 +26,7 @@ func afterFork(t *lab.T) {
 	copy(want, source.Bytes)
 	device.Store(pa, message)
 	device.Moved(target.Bytes[:message], source.Bytes, "bytes of the parent")
+	witness.Sees(t, pa, source.Bytes, "bytes of the parent")
 	lab.Equal(t, edu.FirstDifference(target.Bytes, want), -1, "first wrong byte of the hugepage")
 	child.Kill()
 }
@@ -44,6 +46,7 @@ func afterDetach(t *lab.T) {
 	lab.Equal(t, target.PA(0), pa, "address of the hugepage, still there after detach")
 	device.Store(pa, message)
 	device.Moved(target.Bytes[:message], source.Bytes, "bytes written after detach")
+	witness.Sees(t, pa, source.Bytes, "bytes written after detach")
 }
 
 // DM-05: bus master is the one switch there is.
@@ -59,6 +62,7 @@ func noBusMaster(t *lab.T) {
 	dev.SetBusMaster(false)
 	device.Store(pa, message)
 	lab.Equal(t, edu.FirstDifference(target.Bytes, before), -1, "first byte changed without bus master")
+	witness.Sees(t, pa, before[:message], "bytes without bus master")
 	dev.SetBusMaster(true)
 	device.Store(pa, message)
 	device.Moved(target.Bytes[:message], source.Bytes, "bytes written with bus master")
@@ -81,6 +85,7 @@ func iovaIsNoAddress(t *lab.T) {
 	copy(want, source.Bytes)
 	device.Store(at, message)
 	device.Moved(owner.Bytes[:message], source.Bytes, "bytes at the physical address")
+	witness.Sees(t, at, source.Bytes, "bytes at the physical address")
 	lab.Equal(t, edu.FirstDifference(owner.Bytes, want), -1, "first wrong byte at the physical address")
 	lab.Equal(t, edu.FirstDifference(named.Bytes, untouched), -1, "first byte changed at the IOVA")
 }

@@ -3,10 +3,13 @@
 package getpa
 
 import (
+	"unsafe"
+
 	"golang.org/x/sys/unix"
 
 	"noiommu-farm/suites/lab"
 	"noiommu-farm/suites/uapi"
+	"noiommu-farm/suites/witness"
 )
 
 // PA-03: exactly the physical run, through every kind of page.
@@ -21,6 +24,12 @@ func longestRun(t *lab.T) {
 		for offset := 0; offset < len(m.Bytes); offset += stride {
 			ioas.ExpectPA(iova+uint64(offset), most, pas.PA(offset), pas.Run(offset))
 		}
+	}
+	// Short runs and long ones, seen whole.
+	for offset := 0; offset < len(m.Bytes); offset += 97 * page {
+		pa, length, err := ioas.GetPA(iova+uint64(offset), 16*page)
+		t.Must(err, "get_pa(offset %#x)", offset)
+		witness.Sees(t, pa, m.Bytes[offset:offset+int(length)], "the run at offset %#x", offset)
 	}
 }
 
@@ -119,4 +128,12 @@ func untouched(t *lab.T) {
 	t.OK(fd.GetPA(&memory.argument), "get_pa")
 	was.OutPhys, was.Length = pa, huge-0x123
 	lab.Equal(t, memory, was, "memory after the answer")
+
+	// Where the argument cannot be written, there is nobody to answer.
+	readOnly := t.Pages(1)
+	arg := (*argument)(unsafe.Pointer(&readOnly.Bytes[0]))
+	*arg = ioas.GetPAArg(iova, most)
+	t.Must(unix.Mprotect(readOnly.Bytes, unix.PROT_READ), "mprotect")
+	t.Fails(fd.GetPA(arg), unix.EFAULT, "get_pa(argument that cannot be written)")
+	letGo(t, dev, ioas)
 }

@@ -3,17 +3,19 @@
 package getpa
 
 import (
+	"bytes"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 
 	"noiommu-farm/suites/lab"
 	"noiommu-farm/suites/uapi"
+	"noiommu-farm/suites/witness"
 )
 
 // PA-11: the size of the argument is the interface's version.
 func argumentSize(t *lab.T) {
-	_, ioas := t.ToAttached(t.Devices[0])
+	dev, ioas := t.ToAttached(t.Devices[0])
 	fd := ioas.FD()
 	m := t.Hugepages(1)
 	ioas.Map(m, iova)
@@ -42,6 +44,21 @@ func argumentSize(t *lab.T) {
 	lab.Equal(t, long.Length, huge, "get_pa(size 48, zero tail): length")
 	_, err = fd.IoctlValue(uapi.IOMMU_IOAS_NOIOMMU_GET_PA, 0)
 	t.Fails(err, unix.EFAULT, "get_pa(NULL)")
+
+	// An argument that ends where memory does: what is told of it is read, and
+	// no more.
+	edge := t.Pages(2)
+	t.Must(unix.Mprotect(edge.Bytes[page:], unix.PROT_NONE), "mprotect")
+	const size = int(unsafe.Sizeof(uapi.IOASNoiommuGetPA{}))
+	last := (*uapi.IOASNoiommuGetPA)(unsafe.Pointer(&edge.Bytes[page-size]))
+	*last = ioas.GetPAArg(iova, most)
+	t.OK(fd.GetPA(last), "get_pa(argument at the end of memory)")
+	lab.Equal(t, last.OutPhys, m.PA(0), "get_pa(argument at the end of memory): out_phys")
+	over := (*uapi.IOASNoiommuGetPA)(unsafe.Pointer(&edge.Bytes[page-size]))
+	*over = ioas.GetPAArg(iova, most)
+	over.Size++
+	t.Fails(fd.GetPA(over), unix.EFAULT, "get_pa(argument over the end of memory)")
+	letGo(t, dev, ioas)
 }
 
 // PA-13: the addresses are there while a device is attached.
@@ -81,6 +98,7 @@ func pinned(t *lab.T) {
 	ioas.Map(small, 2*iova)
 	bigPA, smallPages := big.PA(0), small.Pagemap()
 	free := t.Free2M()
+	bigBytes, smallBytes := bytes.Clone(big.Bytes[:page]), bytes.Clone(small.Bytes)
 
 	big.Unmap()
 	small.Unmap()
@@ -91,6 +109,10 @@ func pinned(t *lab.T) {
 	ioas.ExpectPA(iova, most, bigPA, huge)
 	for offset := 0; offset < len(small.Bytes); offset += page {
 		ioas.ExpectPA(2*iova+uint64(offset), most, smallPages.PA(offset), smallPages.Run(offset))
+	}
+	witness.Sees(t, bigPA, bigBytes, "a hugepage that the process has no more")
+	for offset := 0; offset < len(smallBytes); offset += page {
+		witness.Sees(t, smallPages.PA(offset), smallBytes[offset:offset+page], "page %d that the process has no more", offset/page)
 	}
 	other.Unmap()
 	n, err := ioas.Unmap(iova, huge)
@@ -123,6 +145,8 @@ func forked(t *lab.T) {
 		small.Bytes[i]++
 	}
 	expect("after the parent wrote")
+	witness.Sees(t, bigPA, big.Bytes[:page], "the parent's hugepage")
+	witness.Sees(t, smallPages.PA(3*page), small.Bytes[3*page:4*page], "the parent's fourth page")
 	child.Kill()
 	expect("after the child died")
 }
