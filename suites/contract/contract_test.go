@@ -72,7 +72,7 @@ func TestStatements(t *testing.T) {
 		for _, never := range [][2]Requirement{
 			{IOMMU, NoIOMMU}, {Mixed, IOMMU}, {Mixed, NoIOMMU}, {EduEachSide, IOMMU}, {EduEachSide, NoIOMMU},
 			{Group, NoGroup}, {Cdev, NoCdev}, {Noiommu, NoNoiommu}, {NoiommuCdev, NoNoiommuCdev}, {GetPA, NoGetPA},
-			{Translation, Passthrough}, {IntRemap, NoIntRemap}, {UnsafeMode, NoNoiommu},
+			{Translation, Passthrough}, {IntRemap, NoIntRemap}, {IntRemap, Unremapped}, {UnsafeMode, NoNoiommu},
 		} {
 			if slices.Contains(s.Requires, never[0]) && slices.Contains(s.Requires, never[1]) {
 				t.Errorf("%s requires %s and %s, of which one excludes the other", s.ID, never[0], never[1])
@@ -132,8 +132,8 @@ func TestConditions(t *testing.T) {
 		{func(f *Facts) { f.Config.Modules = true }, []Requirement{Modules}, nil},
 		{func(f *Facts) { f.IOMMU.Kind = Intel }, []Requirement{IOMMUIntel, Translation, NoIntRemap}, nil},
 		{func(f *Facts) { f.IOMMU = IOMMUFacts{Kind: AMD, Passthrough: true} }, []Requirement{IOMMUAMD, Passthrough, NoIntRemap}, nil},
-		{func(f *Facts) { f.IOMMU = IOMMUFacts{Kind: Virtio, IntRemap: true} }, []Requirement{IOMMUVirtio, Translation, IntRemap}, nil},
-		{func(f *Facts) { f.IOMMU = IOMMUFacts{Passthrough: true, IntRemap: true} }, nil, nil},
+		{func(f *Facts) { f.IOMMU = IOMMUFacts{Kind: Virtio, IntRemap: true} }, []Requirement{IOMMUVirtio, Translation, IntRemap}, []Requirement{Unremapped}},
+		{func(f *Facts) { f.IOMMU = IOMMUFacts{Passthrough: true, IntRemap: true} }, nil, []Requirement{Unremapped}},
 		{func(f *Facts) { f.IOMMU.Off = true }, []Requirement{IOMMUOff}, nil},
 		{func(f *Facts) { f.Hugepages = MinHugepages }, []Requirement{Hugepages}, nil},
 		{func(f *Facts) { f.Hugepages = MinHugepages - 1 }, nil, nil},

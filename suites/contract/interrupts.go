@@ -15,14 +15,14 @@ var interrupts = []Statement{
 		ID: "IR-02", Suite: "interrupts",
 		Promise:  "MSI signals its eventfd once for each message of the device and for each loopback; the one vector that each device has can be armed, and no more.",
 		Source:   []string{"drivers/vfio/pci/vfio_pci_intrs.c:681-733"},
-		Requires: also(onEither, MSI),
+		Requires: also(onEither, Unremapped, MSI),
 		Evidence: []string{"irq.events", "VFIO_DEVICE_SET_IRQS", "VFIO_DEVICE_SET_IRQS:EINVAL", "VFIO_DEVICE_SET_IRQS:ENOTTY"},
 	},
 	{
 		ID: "IR-03", Suite: "interrupts",
 		Promise:  "Each MSI-X vector, 10 of igb, signals its own eventfd once and no other, by loopback and by the device's message.",
 		Source:   []string{"drivers/vfio/pci/vfio_pci_intrs.c:681-733"},
-		Requires: also(onEither, MSIX),
+		Requires: also(onEither, Unremapped, MSIX),
 		Evidence: []string{"irq.events", "VFIO_DEVICE_SET_IRQS", "VFIO_DEVICE_SET_IRQS:EINVAL"},
 	},
 	{
@@ -36,7 +36,7 @@ var interrupts = []Statement{
 		ID: "IR-05", Suite: "interrupts",
 		Promise:  "INTx, MSI and MSI-X exclude each other and can be switched any number of times; disarmed or closed, no interrupt of the device is left in /proc/interrupts.",
 		Source:   []string{"drivers/vfio/pci/vfio_pci_intrs.c:634-733"},
-		Requires: onEither,
+		Requires: also(onEither, Unremapped),
 		Evidence: []string{"irq.events", "VFIO_DEVICE_SET_IRQS", "VFIO_DEVICE_SET_IRQS:EINVAL", "proc.reads"},
 	},
 	{
@@ -50,7 +50,7 @@ var interrupts = []Statement{
 		ID: "IR-07", Suite: "interrupts",
 		Promise:  "Where nothing remaps interrupts, those of a device without an IOMMU arrive by every way to it, and no allow_unsafe_interrupts is needed.",
 		Source:   []string{"drivers/iommu/iommufd/device.c:283-292", "drivers/vfio/container.c:260-325"},
-		Requires: onEither,
+		Requires: also(onEither, Unremapped),
 		Evidence: []string{"irq.events", "VFIO_DEVICE_SET_IRQS", "proc.reads"},
 	},
 }

@@ -45,10 +45,13 @@ const (
 	Passthrough Requirement = "passthrough"            // iommu=pt: the kernel's own drivers get identity mappings
 	IntRemap    Requirement = "interrupt-remapping"    // the IOMMU remaps interrupts
 	NoIntRemap  Requirement = "no-interrupt-remapping" // there is an IOMMU, which does not remap interrupts
-	IOMMUIntel  Requirement = "iommu-intel"            // the kernel drives Intel's VT-d
-	IOMMUAMD    Requirement = "iommu-amd"              // the kernel drives AMD-Vi
-	IOMMUVirtio Requirement = "iommu-virtio"           // the kernel drives a virtio-iommu
-	IOMMUOff    Requirement = "iommu-off"              // the machine has an IOMMU, which the command line switches off
+	// Nothing remaps interrupts. Where something does, x86 has no MSI for a
+	// device that is not behind it (map_dev_to_ir in drivers/iommu/intel).
+	Unremapped  Requirement = "unremapped-interrupts"
+	IOMMUIntel  Requirement = "iommu-intel"  // the kernel drives Intel's VT-d
+	IOMMUAMD    Requirement = "iommu-amd"    // the kernel drives AMD-Vi
+	IOMMUVirtio Requirement = "iommu-virtio" // the kernel drives a virtio-iommu
+	IOMMUOff    Requirement = "iommu-off"    // the machine has an IOMMU, which the command line switches off
 )
 
 // The machine besides.
@@ -119,6 +122,7 @@ var conditions = map[Requirement]func(f Facts) bool{
 	Passthrough:   func(f Facts) bool { return f.IOMMU.Kind != "" && f.IOMMU.Passthrough },
 	IntRemap:      func(f Facts) bool { return f.IOMMU.Kind != "" && f.IOMMU.IntRemap },
 	NoIntRemap:    func(f Facts) bool { return f.IOMMU.Kind != "" && !f.IOMMU.IntRemap },
+	Unremapped:    func(f Facts) bool { return !f.IOMMU.IntRemap },
 	IOMMUIntel:    func(f Facts) bool { return f.IOMMU.Kind == Intel },
 	IOMMUAMD:      func(f Facts) bool { return f.IOMMU.Kind == AMD },
 	IOMMUVirtio:   func(f Facts) bool { return f.IOMMU.Kind == Virtio },
