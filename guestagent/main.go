@@ -71,6 +71,7 @@ func converse(log *kernelLog) error {
 		return err
 	}
 	g := guest{root: "/"}
+	g.loadModules(log)
 	a := newAgent(g, control, &programs{
 		nursery: newNursery(),
 		output:  &outputPort{w: output},

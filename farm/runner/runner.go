@@ -274,9 +274,15 @@ func (r *run) build(ctx context.Context, cells []*prepared) error {
 		if err := checkKselftests(c.Cell, b.Selftests); err != nil {
 			return err
 		}
+		spec := imageSpec(c.Cell, b.Selftests)
+		modules, err := moduleFiles(b.Modules)
+		if err != nil {
+			return err
+		}
+		spec.Files = append(spec.Files, modules...)
 		// An image is the same for every cell with the same programs; the
 		// second time it comes from the cache.
-		if c.image, err = images.Build(ctx, imageSpec(c.Cell, b.Selftests), r.Images); err != nil {
+		if c.image, err = images.Build(ctx, spec, r.Images); err != nil {
 			return fmt.Errorf("build initramfs: %w", err)
 		}
 	}
