@@ -18,11 +18,12 @@ var Tests = []lab.Test{
 	{ID: "CX-04", Run: twoIOMMUFDs},
 	{ID: "CX-05", Run: twoIOASes},
 	{ID: "CX-06", Run: besideFirst},
-	{ID: "CX-07", Run: behindFirst},
+	{ID: "CX-07", Run: anyOrder},
 	{ID: "CX-08", Run: foreignHWPT},
 	{ID: "CX-09", Run: oneContainer},
 	{ID: "CX-10", Run: besideEmulated},
 	{ID: "CX-11", Run: toldToKVM},
+	{ID: "CX-12", Run: failedMove},
 }
 
 // CX-01: a device is used through its group or through its cdev.

@@ -152,19 +152,46 @@ func besideFirst(t *lab.T) {
 	ioas.ExpectNoPA(above, lab.MaxLength, unix.EOPNOTSUPP)
 }
 
-// CX-07: and so it should with the no-IOMMU device second.
-func behindFirst(t *lab.T) {
+// CX-07: and so it should in any other order.
+func anyOrder(t *lab.T) {
 	p := bindPair(t)
-	ioas := p.fd.IOAS()
+	elsewhere := p.fd.IOAS()
 	before, after := t.Hugepages(1), t.Hugepages(1)
-	ioas.Map(before, iova)
-	ordinary := p.behind.Attach(ioas)
-	lab.Differ(t, p.beside.Attach(ioas), ordinary, "pt_id of the device beside the IOMMU")
-	const above = iova + 2*lab.HugeSize
-	ioas.Map(after, above)
-	ioas.ExpectPA(iova, lab.MaxLength, before.PA(0), lab.HugeSize)
-	ioas.ExpectPA(above, lab.MaxLength, after.PA(0), lab.HugeSize)
-	expectLimits(t, ioas, hardware, "with both devices")
+	for _, c := range []struct {
+		when          string
+		first, second *lab.Cdev
+		moved         bool // the second comes from another address space
+	}{
+		{"the one behind the IOMMU first", p.behind, p.beside, false},
+		{"the one behind the IOMMU first, the other moved here", p.behind, p.beside, true},
+		{"the one beside the IOMMU first, the other moved here", p.beside, p.behind, true},
+	} {
+		const above = iova + 2*lab.HugeSize
+		ioas := p.fd.IOAS()
+		ioas.Map(before, iova)
+		hwpt := c.first.Attach(ioas)
+		if c.moved {
+			c.second.Attach(elsewhere)
+		}
+		other, err := c.second.TryAttach(ioas.ID)
+		t.OK(err, "%s: attach the second", c.when)
+		lab.Differ(t, other, hwpt, "%s: pt_id of the second", c.when)
+		ioas.Map(after, above)
+		ioas.ExpectPA(iova, lab.MaxLength, before.PA(0), lab.HugeSize)
+		ioas.ExpectPA(above, lab.MaxLength, after.PA(0), lab.HugeSize)
+		expectLimits(t, ioas, hardware, "%s", c.when)
+		t.OK(c.first.Detach(), "%s: detach the first", c.when)
+		t.OK(c.second.Detach(), "%s: detach the second", c.when)
+	}
+
+	// Nor is an HWPT of hardware one for a no-IOMMU device by its id.
+	hwpt := p.behind.Attach(elsewhere)
+	_, err := p.beside.TryAttach(hwpt)
+	t.Fails(err, unix.EINVAL, "attach the device beside the IOMMU to the hwpt of the other")
+	t.OK(p.beside.Detach(), "detach the device beside the IOMMU")
+	p.beside.Attach(p.fd.IOAS())
+	_, err = p.beside.TryAttach(hwpt)
+	t.Fails(err, unix.EINVAL, "move the device beside the IOMMU to the hwpt of the other")
 }
 
 // CX-08: a table without hardware is none for a device behind an IOMMU.
@@ -201,6 +228,22 @@ func foreignHWPT(t *lab.T) {
 	t.OK(p.beside.Detach(), "detach the device beside the IOMMU")
 	t.OK(p.fd.Destroy(made), "IOMMU_DESTROY of the hwpt made by hand")
 	t.Fails(p.fd.Destroy(automatic), unix.ENOENT, "IOMMU_DESTROY of the automatic hwpt")
+}
+
+// CX-12: a move that fails takes nothing from where the device stays.
+func failedMove(t *lab.T) {
+	p := bindPair(t)
+	ioas := p.fd.IOAS()
+	unsafe, own := p.beside.Attach(ioas), p.behind.Attach(ioas)
+	expectLimits(t, ioas, hardware, "with both devices")
+	_, err := p.behind.TryAttach(unsafe)
+	t.Fails(err, unix.ENODEV, "move the device behind the IOMMU to the hwpt of the other")
+	t.Fails(p.fd.Destroy(own), unix.EBUSY, "IOMMU_DESTROY of the hwpt where it stays")
+	expectLimits(t, ioas, hardware, "after the move failed")
+	m := t.Pages(1)
+	for _, at := range []uint64{msiStart, msiLast + 1 - lab.PageSize} {
+		t.Fails(ioas.TryMap(m.VA(), lab.PageSize, at), unix.EINVAL, "map at %#x after the move failed", at)
+	}
 }
 
 // CX-09: a container is for groups of one kind.

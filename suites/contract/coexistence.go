@@ -49,10 +49,10 @@ var coexistence = []Statement{
 	},
 	{
 		ID: "CX-07", Suite: "coexistence",
-		Promise:  "The order of attaching does not matter: a no-IOMMU device that is attached to the IOAS of a device behind an IOMMU gets an HWPT of its own, and addresses are told.",
+		Promise:  "The order of attaching and moving does not matter: in one IOAS a no-IOMMU device and one behind VT-d have an HWPT each, addresses are told, and neither takes the HWPT of the other kind by its id.",
 		Source:   []string{"drivers/iommu/iommufd/device.c:564-578", "drivers/iommu/iommufd/device.c:960-985"},
 		Requires: []Requirement{NoiommuCdev, UnsafeMode, Mixed, IOMMUIntel, Hugepages},
-		Evidence: []string{"VFIO_DEVICE_ATTACH_IOMMUFD_PT", "IOMMU_IOAS_NOIOMMU_GET_PA", "IOMMU_IOAS_IOVA_RANGES"},
+		Evidence: []string{"VFIO_DEVICE_ATTACH_IOMMUFD_PT", "VFIO_DEVICE_ATTACH_IOMMUFD_PT:EINVAL", "IOMMU_IOAS_NOIOMMU_GET_PA", "IOMMU_IOAS_IOVA_RANGES"},
 	},
 	{
 		ID: "CX-08", Suite: "coexistence",
@@ -81,5 +81,12 @@ var coexistence = []Statement{
 		Source:   []string{"drivers/vfio/vfio_main.c:1529-1600", "virt/kvm/vfio.c:143-200"},
 		Requires: also(onEither, KVMDevice),
 		Evidence: []string{"KVM_CREATE_VM", "KVM_CREATE_DEVICE", "KVM_SET_DEVICE_ATTR", "KVM_SET_DEVICE_ATTR:EEXIST", "KVM_SET_DEVICE_ATTR:ENOENT", "KVM_SET_DEVICE_ATTR:EINVAL", "VFIO_DEVICE_GET_INFO"},
+	},
+	{
+		ID: "CX-12", Suite: "coexistence",
+		Promise:  "A move to an HWPT that the device cannot have takes nothing from where it stays: what its IOMMU reserves is reserved still.",
+		Source:   []string{"drivers/iommu/iommufd/device.c:851-853", "drivers/iommu/iommufd/device.c:922-925"},
+		Requires: []Requirement{NoiommuCdev, UnsafeMode, Mixed, IOMMUIntel},
+		Evidence: []string{"VFIO_DEVICE_ATTACH_IOMMUFD_PT", "VFIO_DEVICE_ATTACH_IOMMUFD_PT:ENODEV", "IOMMU_IOAS_IOVA_RANGES", "IOMMU_IOAS_MAP:EINVAL"},
 	},
 }
