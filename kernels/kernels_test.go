@@ -261,6 +261,56 @@ func TestNeighbour(t *testing.T) {
 	}
 }
 
+// The selftests of a neighbour are taken when nothing that they are made of
+// changed, and only whole.
+func TestNeighboursSelftests(t *testing.T) {
+	log := func(b *Build) string { return string(read(t, filepath.Join(b.Dir, "build.log"))) }
+	const making = "tools/testing/selftests/vfio"
+	for _, c := range []struct {
+		name   string
+		change func(t *testing.T, l *lab, first *Build)
+		taken  bool
+	}{
+		{"another option", func(t *testing.T, l *lab, first *Build) {
+			write(t, l.fragment, "CONFIG_PCI=y\n")
+		}, true},
+		{"a file of the kernel", func(t *testing.T, l *lab, first *Build) {
+			path := filepath.Join(l.tree, "init/main.c")
+			write(t, path, string(read(t, path))+"\n")
+		}, true},
+		{"a header", func(t *testing.T, l *lab, first *Build) {
+			write(t, filepath.Join(l.tree, "include/mini.h"), "#define MINI_ANSWER 43\n")
+		}, false},
+		{"a selftest", func(t *testing.T, l *lab, first *Build) {
+			path := filepath.Join(l.tree, "tools/testing/selftests/vfio/mini_test.c")
+			write(t, path, string(read(t, path))+"\n")
+		}, false},
+		{"a damaged one", func(t *testing.T, l *lab, first *Build) {
+			write(t, l.fragment, "CONFIG_PCI=y\n")
+			write(t, first.Selftests[0].Path, "something else")
+		}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := newLab(t)
+			first := l.build(t)
+			if !strings.Contains(log(first), making) {
+				t.Fatal("the selftests were not made: the test proves nothing")
+			}
+			c.change(t, l, first)
+			b := l.build(t)
+			if b.Neighbour != first.Key {
+				t.Fatalf("started from %q", b.Neighbour)
+			}
+			if got := !strings.Contains(log(b), making); got != c.taken {
+				t.Errorf("taken %v, want %v", got, c.taken)
+			}
+			if out, err := exec.Command(b.Selftests[0].Path).Output(); err != nil || !strings.HasPrefix(string(out), "1..1\nok 1 answer 4") {
+				t.Errorf("mini_test: %v, %q", err, out)
+			}
+		})
+	}
+}
+
 // An old tree comes back after a newer one was built: its files are older than
 // the neighbour's objects, and a stale object would look fresh.
 func TestNeighbourOfOlderSource(t *testing.T) {

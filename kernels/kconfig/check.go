@@ -5,6 +5,7 @@ package kconfig
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -101,6 +102,33 @@ func (s *Symbol) SelectedBy(config map[string]string) []Selection {
 		}
 	}
 	return by
+}
+
+// Unmet lists the conditions that the option depends on and that do not hold
+// in a .config, each with the values in it: "!GENERIC_ATOMIC64 [=y]".
+func (s *Symbol) Unmet(config map[string]string) []string {
+	var missing []string
+	for _, d := range s.Definitions {
+		m := unmet(d.Depends, config)
+		if len(m) == 0 {
+			return nil // one definition is enough
+		}
+		missing = append(missing, m...)
+	}
+	return missing
+}
+
+// Names lists the options that expressions speak of, each once.
+func Names(exprs ...string) []string {
+	var names []string
+	for _, e := range exprs {
+		for _, name := range symbolName.FindAllString(e, -1) {
+			if !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
 }
 
 // selectors says of an option that nothing selects now what could.

@@ -55,6 +55,16 @@ func ReadSymbols(tree fs.FS, arch string) (Symbols, error) {
 	return r.symbols, nil
 }
 
+// ReadPart follows the Kconfig files of a tree from a text that takes the place
+// of its top one.
+func ReadPart(tree fs.FS, top, arch string) (Symbols, error) {
+	r := reader{tree: tree, arch: arch, symbols: Symbols{}}
+	if err := r.text("Kconfig", top, nil, 0); err != nil {
+		return nil, fmt.Errorf("read Kconfig: %w", err)
+	}
+	return r.symbols, nil
+}
+
 type reader struct {
 	tree    fs.FS
 	arch    string
@@ -85,10 +95,14 @@ func (r *reader) file(name string, outer []block, depth int) error {
 	if err != nil {
 		return err
 	}
+	return r.text(name, string(data), outer, depth)
+}
+
+func (r *reader) text(name, data string, outer []block, depth int) error {
 	blocks := append([]block(nil), outer...)
 	var symbol *Symbol // of the open entry
 	var entry int      // index of its definition
-	lines := strings.Split(string(data), "\n")
+	lines := strings.Split(data, "\n")
 	for i := 0; i < len(lines); i++ {
 		n := i + 1
 		line := lines[i]

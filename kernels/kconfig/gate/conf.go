@@ -22,7 +22,7 @@ import (
 // no-IOMMU's options can depend on. All of them cost conf half a second and
 // more, and there are hundreds of configurations.
 const part = `mainmenu "VFIO"
-source "/gate/Kconfig.include"
+source "scripts/Kconfig.include"
 source "arch/Kconfig"
 source "kernel/module/Kconfig"
 source "mm/Kconfig"
@@ -78,17 +78,25 @@ func macros(include string) string {
 	return b.String()
 }
 
+// withMacros is a top Kconfig file that reads the macros that ask nothing.
+func withMacros(top string) string {
+	return strings.Replace(top, `source "scripts/Kconfig.include"`, `source "/gate/Kconfig.include"`, 1)
+}
+
 // maxResult bounds a file that conf wrote, in bytes.
 const maxResult = 4 << 20
 
-// buildConf compiles the tree's own conf into dir.
-func (j Job) buildConf(ctx context.Context, dir string) error {
+// buildConf compiles a tree's own conf.
+func (j Job) buildConf(ctx context.Context, p program) error {
+	if err := os.MkdirAll(p.conf, 0o755); err != nil {
+		return err
+	}
 	var said bytes.Buffer
 	err := sandbox.Run(ctx, sandbox.Command{
 		Args: []string{"make", "-s", "-C", "/src", "O=/build", "ARCH=x86_64", "build_config"},
 		Mounts: []sandbox.Mount{
-			{Outside: j.Tree, Inside: "/src"},
-			{Outside: dir, Inside: "/build", Writable: true},
+			{Outside: p.tree, Inside: "/src"},
+			{Outside: p.conf, Inside: "/build", Writable: true},
 		},
 		Stderr: &said,
 	})
@@ -101,20 +109,19 @@ type outcome struct {
 	unmet  []string // as kconfig.UnmetDependencies has them
 }
 
-// configure runs conf on the Kconfig file top for every fragment of one
+// configure runs conf in dir on the Kconfig file top for every fragment of one
 // architecture. A name ends in a dot and the mode of conf.
-func (j Job) configure(ctx context.Context, a architecture, conf, top string, fragments map[string]string) (map[string]outcome, error) {
-	dir := filepath.Join(j.Work, a.name)
+func (j Job) configure(ctx context.Context, p program, dir string, a architecture, top string, fragments map[string]string) (map[string]outcome, error) {
 	for _, d := range []string{"gate", "requests", "results"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
 			return nil, err
 		}
 	}
-	include, err := os.ReadFile(filepath.Join(j.Tree, "scripts/Kconfig.include"))
+	include, err := os.ReadFile(filepath.Join(p.tree, "scripts/Kconfig.include"))
 	if err != nil {
 		return nil, &fault.Kernel{Stage: "kconfig", Err: err}
 	}
-	files := map[string]string{"gate/Kconfig": top, "gate/Kconfig.include": macros(string(include))}
+	files := map[string]string{"gate/Kconfig": withMacros(top), "gate/Kconfig.include": macros(string(include))}
 	for name, text := range fragments {
 		files["requests/"+name] = text
 	}
@@ -127,12 +134,12 @@ func (j Job) configure(ctx context.Context, a architecture, conf, top string, fr
 	err = sandbox.Run(ctx, sandbox.Command{
 		Args: []string{"sh", "-c", script},
 		Env: []string{
-			"srctree=/src", "ARCH=" + a.name, "SRCARCH=" + a.source, "KERNELVERSION=" + j.Version,
+			"srctree=/src", "ARCH=" + a.kbuild, "SRCARCH=" + a.source, "KERNELVERSION=" + j.Version,
 			"CC=/src/scripts/dummy-tools/gcc", "LD=/src/scripts/dummy-tools/ld", "CC_VERSION_TEXT=gcc",
 		},
 		Mounts: []sandbox.Mount{
-			{Outside: j.Tree, Inside: "/src"},
-			{Outside: conf, Inside: "/conf"},
+			{Outside: p.tree, Inside: "/src"},
+			{Outside: p.conf, Inside: "/conf"},
 			{Outside: filepath.Join(dir, "gate"), Inside: "/gate"},
 			{Outside: filepath.Join(dir, "requests"), Inside: "/requests"},
 			{Outside: filepath.Join(dir, "results"), Inside: "/results", Writable: true},

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package gate holds a kernel's Kconfig files to what they promise of VFIO's
-// no-IOMMU mode: the statements KC-01 to KC-11 of the contract.
+// no-IOMMU mode, and says what a series changes in them: the statements KC-01
+// to KC-11 of the contract, the support matrix of the kernel's documentation,
+// and what differs from the source without the series.
 //
-// In comes a source tree; out goes a result for every statement, with the
-// option, the dependencies and the line behind each failure. The tree's own
-// conf says what a configuration becomes, in the sandbox, for several
-// architectures and every combination of VFIO's options. Nothing is compiled
-// but conf, and nothing boots. The package never decides an option's value
-// for itself, and never writes in the tree.
+// In comes a source tree, and the one before the series; out goes a report
+// with the option, the dependencies and the line behind each failure. The
+// tree's own conf says what a configuration becomes, in the sandbox, for
+// several architectures and every combination of VFIO's options. Nothing is
+// compiled but conf, and nothing boots. The package never decides an option's
+// value for itself, and never writes in the tree.
 package gate
 
 import (
@@ -34,28 +36,147 @@ type Job struct {
 	Version string // of the source
 	Work    string // an empty directory
 	Jobs    int    // confs at once; 0 is 1
+	Archs   []string
+
+	// Of a source with a series: the source without it, and the paths that
+	// the series touches.
+	Base    string
+	Touched []string
+}
+
+// A Report is what was found of a kernel.
+type Report struct {
+	Statements []Result
+	Support    *Support    `json:",omitempty"` // nil when the documentation has no support matrix
+	Difference *Difference `json:",omitempty"` // nil without a series
+}
+
+// Results are the statements, and what else may fail as if it were one: that
+// Kconfig gives what the documentation says, and that a series brings no unmet
+// dependency.
+func (r Report) Results() []Result {
+	all := slices.Clone(r.Statements)
+	verdict := func(bad int) Verdict {
+		if bad > 0 {
+			return Fail
+		}
+		return Pass
+	}
+	if s := r.Support; s != nil {
+		all = append(all, Result{
+			ID: "matrix", Promise: "Kconfig gives what the documentation's support matrix promises.",
+			Lines: []string{manual}, Verdict: verdict(len(s.Wrong)), Reason: strings.Join(s.Wrong, "; "), Judged: len(s.Cases) * len(s.Archs),
+		})
+	}
+	if d := r.Difference; d != nil && len(d.Options) > 0 {
+		all = append(all, Result{
+			ID: "unmet", Promise: "The series brings no unmet direct dependency.",
+			Lines: d.Files, Verdict: verdict(len(d.Unmet)), Judged: d.Judged, Findings: d.Unmet,
+		})
+	}
+	return all
+}
+
+// Failed says whether something is wrong.
+func (r Report) Failed() bool {
+	return slices.ContainsFunc(r.Statements, func(s Result) bool { return s.Verdict == Fail }) ||
+		r.Support != nil && len(r.Support.Wrong) > 0 ||
+		r.Difference != nil && len(r.Difference.Unmet) > 0
 }
 
 // Run judges a kernel. Kconfig files that conf refuses are a *fault.Kernel; a
 // kernel that has no no-IOMMU mode for the cdev is no error: its results say
 // so.
-func Run(ctx context.Context, j Job) ([]Result, error) {
+func Run(ctx context.Context, j Job) (Report, error) {
+	archs, err := architecturesOf(j.Archs)
+	if err != nil {
+		return Report{}, err
+	}
 	has, err := hasFeature(os.DirFS(j.Tree))
 	if err != nil {
-		return nil, err
+		return Report{}, err
+	}
+	change, err := j.change(archs)
+	if err != nil {
+		return Report{}, err
+	}
+	if !has && (change == nil || len(change.Options) == 0) {
+		return Report{Statements: j.notApplicable(), Difference: change.difference()}, nil
+	}
+	after := program{tree: j.Tree, conf: filepath.Join(j.Work, "conf")}
+	if err := j.buildConf(ctx, after); err != nil {
+		return Report{}, err
+	}
+	before := program{tree: j.Base, conf: after.conf}
+	if change != nil && slices.ContainsFunc(j.Touched, func(name string) bool { return strings.HasPrefix(name, "scripts/") }) {
+		before.conf = filepath.Join(j.Work, "conf-before")
+		if err := j.buildConf(ctx, before); err != nil {
+			return Report{}, err
+		}
+	}
+	return j.judge(ctx, archs, change, after, before)
+}
+
+// judge runs the programs for the architectures and collects what is wrong.
+func (j Job) judge(ctx context.Context, archs []architecture, change *change, after, before program) (Report, error) {
+	var r Report
+	has, err := hasFeature(os.DirFS(j.Tree))
+	if err != nil {
+		return r, err
 	}
 	if !has {
-		return notApplicable("Linux " + j.Version + " does not have no-IOMMU through the cdev"), nil
+		r.Statements = j.notApplicable()
 	}
-	conf := filepath.Join(j.Work, "conf")
-	if err := os.MkdirAll(conf, 0o755); err != nil {
-		return nil, err
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(max(j.Jobs, 1))
+	observe := func(p program, when, top string, requests []request) []observation {
+		o := make([]observation, len(archs))
+		for i, a := range archs {
+			group.Go(func() (err error) {
+				o[i], err = j.observe(groupCtx, p, when, a, top, requests)
+				return err
+			})
+		}
+		return o
 	}
-	if err := j.buildConf(ctx, conf); err != nil {
-		return nil, err
+	var observed, earlier, later []observation
+	switch {
+	case change == nil || len(change.Options) == 0:
+		observed = observe(after, "after", part, requests())
+	case change.whole:
+		if has {
+			observed = observe(after, "after", part, requests())
+		}
+		later = observe(after, "after-whole", "", change.requests())
+		earlier = observe(before, "before", "", change.requests())
+	default:
+		observed = observe(after, "after", part, change.requests())
+		earlier, later = observe(before, "before", part, change.requests()), observed
 	}
-	return j.judge(ctx, conf, architectures)
+	if err := group.Wait(); err != nil {
+		return r, err
+	}
+	if has {
+		for _, s := range statements {
+			r.Statements = append(r.Statements, s.judge(observed))
+		}
+		if r.Support, err = support(os.DirFS(j.Tree), observed); err != nil {
+			return r, err
+		}
+	}
+	if later != nil {
+		change.compare(earlier, later)
+	}
+	r.Difference = change.difference()
+	return r, nil
 }
+
+func (j Job) notApplicable() []Result {
+	return notApplicable("Linux " + j.Version + " does not have no-IOMMU through the cdev")
+}
+
+// A program is a tree's conf.
+type program struct{ tree, conf string }
 
 // hasFeature says whether the kernel knows the cdev's no-IOMMU mode: by the
 // option, or by its user interface, so that a kernel that lost the option is
@@ -77,28 +198,6 @@ func hasFeature(tree fs.FS) (bool, error) {
 	return false, nil
 }
 
-// judge runs conf for the architectures and collects what is wrong.
-func (j Job) judge(ctx context.Context, conf string, archs []architecture) ([]Result, error) {
-	observed := make([]observation, len(archs))
-	group, groupCtx := errgroup.WithContext(ctx)
-	group.SetLimit(max(j.Jobs, 1))
-	for i, a := range archs {
-		group.Go(func() error {
-			o, err := j.observe(groupCtx, conf, a)
-			observed[i] = o
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return nil, err
-	}
-	var results []Result
-	for _, s := range statements {
-		results = append(results, s.judge(observed))
-	}
-	return results, nil
-}
-
 // An observation is what conf made of every request for an architecture.
 type observation struct {
 	arch     architecture
@@ -108,8 +207,10 @@ type observation struct {
 	symbols  kconfig.Symbols
 }
 
-func (j Job) observe(ctx context.Context, conf string, a architecture) (observation, error) {
-	o := observation{arch: a, requests: requests()}
+// observe runs conf of a program on the Kconfig file top. when tells its
+// directory from that of another program.
+func (j Job) observe(ctx context.Context, p program, when string, a architecture, top string, requests []request) (observation, error) {
+	o := observation{arch: a, requests: requests}
 	fragments := map[string]string{"alone." + allNo: a.alone(), "alone." + allDefault: a.alone()}
 	names := make([]string, len(o.requests))
 	for i, r := range o.requests {
@@ -120,7 +221,14 @@ func (j Job) observe(ctx context.Context, conf string, a architecture) (observat
 		names[i] = fmt.Sprintf("%03d.%s", i, mode)
 		fragments[names[i]] = a.fragment(r)
 	}
-	found, err := j.configure(ctx, a, conf, part, fragments)
+	if top == "" {
+		text, err := os.ReadFile(filepath.Join(p.tree, "Kconfig"))
+		if err != nil {
+			return o, &fault.Kernel{Stage: "kconfig", Err: err}
+		}
+		top = string(text)
+	}
+	found, err := j.configure(ctx, p, filepath.Join(j.Work, when, a.name), a, top, fragments)
 	if err != nil {
 		return o, err
 	}
@@ -137,7 +245,7 @@ func (j Job) observe(ctx context.Context, conf string, a architecture) (observat
 		out.unmet = slices.DeleteFunc(out.unmet, func(u string) bool { return old[unmetOption(u)] })
 		o.outcomes = append(o.outcomes, out)
 	}
-	if o.symbols, err = kconfig.ReadSymbols(os.DirFS(j.Tree), a.source); err != nil {
+	if o.symbols, err = kconfig.ReadPart(os.DirFS(p.tree), top, a.source); err != nil {
 		return o, &fault.Kernel{Stage: "kconfig " + a.name, Err: err}
 	}
 	return o, nil

@@ -56,7 +56,7 @@ func copyKconfig(t *testing.T, from string) string {
 		}
 		read := strings.HasPrefix(d.Name(), "Kconfig") || strings.HasPrefix(name, "scripts/") ||
 			strings.HasPrefix(name, "tools/scripts/") || strings.HasPrefix(name, "arch/x86/Makefile") ||
-			name == "Makefile" || name == "Kbuild" || name == "include/uapi/linux/iommufd.h"
+			name == "Makefile" || name == "Kbuild" || name == "include/uapi/linux/iommufd.h" || name == manual
 		if !d.Type().IsRegular() || !read {
 			return nil
 		}
@@ -141,9 +141,9 @@ var mutants = []mutant{{
 	says:   []string{"drivers/vfio/Kconfig:62: VFIO_NOIOMMU is n, want y: it is n: it depends on VFIO_GROUP [=n]"},
 }, {
 	name: "the cdev alone on any machine", file: vfio,
-	old: contract[0], new: "\tdepends on VFIO_GROUP || VFIO_DEVICE_CDEV\n", arch: "riscv",
+	old: contract[0], new: "\tdepends on VFIO_GROUP || VFIO_DEVICE_CDEV\n", arch: "riscv32",
 	broken: []string{"KC-10"},
-	says:   []string{"VFIO_NOIOMMU is y, want n", "(riscv: "},
+	says:   []string{"VFIO_NOIOMMU is y, want n", "(riscv32: "},
 }, {
 	name: "nothing selected", file: vfio,
 	old: contract[2], new: "",
@@ -214,10 +214,11 @@ var mutants = []mutant{{
 
 func TestMutants(t *testing.T) {
 	j := Job{Tree: kernelTree(t), Version: "7.3.4", Work: t.TempDir(), Jobs: 2}
-	results, err := Run(t.Context(), j)
+	report, err := Run(t.Context(), j)
 	if err != nil {
 		t.Fatal(err)
 	}
+	results := report.Statements
 	if got := describe(results); got != "" {
 		t.Fatalf("the kernel itself:\n%s", got)
 	}
@@ -225,6 +226,9 @@ func TestMutants(t *testing.T) {
 		if r.Verdict != Pass || r.Judged == 0 {
 			t.Errorf("%s: %s, %d configurations", r.ID, r.Verdict, r.Judged)
 		}
+	}
+	if d := cmp.Diff(supportOf73, report.Support); d != "" {
+		t.Error(d)
 	}
 	conf := filepath.Join(j.Work, "conf")
 	for _, m := range mutants {
@@ -243,10 +247,11 @@ func TestMutants(t *testing.T) {
 			defer os.WriteFile(path, text, 0o644)
 			archs := slices.DeleteFunc(slices.Clone(architectures), func(a architecture) bool { return a.name != m.shownBy() })
 			j.Work = t.TempDir()
-			results, err := j.judge(t.Context(), conf, archs)
+			report, err := j.judge(t.Context(), archs, nil, program{j.Tree, conf}, program{})
 			if err != nil {
 				t.Fatal(err)
 			}
+			results := report.Statements
 			found := describe(results)
 			t.Log("\n" + found)
 			if d := cmp.Diff(m.broken, failing(results)); d != "" {
@@ -264,15 +269,14 @@ func TestMutants(t *testing.T) {
 // The part of the Kconfig files that is read gives what all of them give.
 func TestPart(t *testing.T) {
 	j := Job{Tree: kernelTree(t), Version: "7.3.4", Work: t.TempDir()}
-	conf := t.TempDir()
-	if err := j.buildConf(t.Context(), conf); err != nil {
+	p := program{j.Tree, t.TempDir()}
+	if err := j.buildConf(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}
 	text, err := os.ReadFile(filepath.Join(j.Tree, "Kconfig"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	whole := strings.Replace(string(text), "scripts/Kconfig.include", "/gate/Kconfig.include", 1)
 	for _, a := range architectures {
 		fragments := map[string]string{}
 		for name, r := range map[string]request{
@@ -281,11 +285,11 @@ func TestPart(t *testing.T) {
 		} {
 			fragments[name+"."+allNo] = a.fragment(r)
 		}
-		got, err := j.configure(t.Context(), a, conf, part, fragments)
+		got, err := j.configure(t.Context(), p, filepath.Join(j.Work, "part", a.name), a, part, fragments)
 		if err != nil {
 			t.Fatal(err)
 		}
-		want, err := j.configure(t.Context(), a, conf, whole, fragments)
+		want, err := j.configure(t.Context(), p, filepath.Join(j.Work, "whole", a.name), a, string(text), fragments)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -318,4 +322,17 @@ func TestSyntaxError(t *testing.T) {
 	if fault.ExitCode(err) != fault.ExitKernel || !strings.Contains(err.Error(), "drivers/vfio/Kconfig:3: ") {
 		t.Error(err)
 	}
+}
+
+// supportOf73 is the matrix of Linux 7.3.4.
+var supportOf73 = &Support{
+	Archs: []SupportArch{{"x86_64", false}, {"arm64", false}, {"arm", false}, {"m68k", true}, {"riscv32", true}, {"mips", true}},
+	Cases: []SupportCase{
+		{"1", "y", "y", "n", "yes", false, []string{"group", "group", "group", "group", "group", "group"}},
+		{"2", "y", "n", "n", "no", false, []string{"no", "no", "no", "no", "no", "no"}},
+		{"3", "y", "y", "y", "yes", true, []string{"yes", "yes", "yes", "group", "group", "group"}},
+		{"4", "y", "n", "y", "no", false, []string{"no", "no", "no", "no", "no", "no"}},
+		{"5", "n", "-", "y", "yes", true, []string{"yes", "yes", "yes", "no", "no", "no"}},
+		{"6", "n", "-", "n", "no", false, []string{"none such", "none such", "none such", "none such", "none such", "none such"}},
+	},
 }

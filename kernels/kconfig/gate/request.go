@@ -7,23 +7,6 @@ import (
 	"strings"
 )
 
-// An architecture to configure for.
-type architecture struct {
-	name   string // what kbuild calls it
-	source string // its directory under arch/
-	base   string // the options that choose the machine
-}
-
-// architectures are two whose atomic64_t is the machine's own, and two that
-// have GENERIC_ATOMIC64: there the page table of the cdev's no-IOMMU mode
-// cannot be built.
-var architectures = []architecture{
-	{"x86_64", "x86", "CONFIG_64BIT=y\n"},
-	{"arm64", "arm64", ""},
-	{"m68k", "m68k", "CONFIG_MMU=y\n"},
-	{"riscv", "riscv", "CONFIG_NONPORTABLE=y\nCONFIG_ARCH_RV32I=y\nCONFIG_MMU=y\n"},
-}
-
 // A container is what /dev/vfio/vfio is asked to be.
 type container string
 
@@ -41,6 +24,9 @@ type request struct {
 	iommufd   string // y, m, n
 	noiommu   bool
 	defaults  bool // VFIO_NOIOMMU is not mentioned: Kconfig's default decides
+	// more is what a series brought, switched on beside all that. The
+	// statements say nothing of such a configuration.
+	more []string
 }
 
 // requests are all combinations, and one that leaves no-IOMMU to its default.
@@ -51,7 +37,7 @@ func requests() []request {
 			for _, cdev := range []bool{true, false} {
 				for _, iommufd := range []string{"y", "m", "n"} {
 					for _, noiommu := range []bool{true, false} {
-						all = append(all, request{group, c, cdev, iommufd, noiommu, false})
+						all = append(all, request{group: group, container: c, cdev: cdev, iommufd: iommufd, noiommu: noiommu})
 					}
 				}
 			}
@@ -80,7 +66,7 @@ func (r request) options() []string {
 	if !r.noiommu {
 		list = append(list, "IOMMUFD_NOIOMMU=y") // in vain: only VFIO_NOIOMMU may set it
 	}
-	return list
+	return append(list, r.more...)
 }
 
 // String is the request as a finding quotes it.

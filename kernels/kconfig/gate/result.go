@@ -4,6 +4,7 @@ package gate
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -32,7 +33,7 @@ type Result struct {
 
 // A Finding is an option with a value that it must not have.
 type Finding struct {
-	Arch    string // what kbuild calls it; "" for a finding in the text of the Kconfig files
+	Arch    string // its name, or several with commas; "" for a finding in the text of the Kconfig files
 	Request string // the first configuration that shows it: "IOMMUFD=y VFIO=y ..."
 	Cases   int    // how many do
 	Option  string // without CONFIG_
@@ -40,6 +41,7 @@ type Finding struct {
 	Got     string
 	Why     string // the dependencies, with their values
 	Place   string // Kconfig file:line; "" when none is to blame
+	Change  string // what would mend it; "" when that cannot be told
 }
 
 func (f Finding) String() string {
@@ -54,6 +56,9 @@ func (f Finding) String() string {
 			fmt.Fprintf(&b, ", and %d more", f.Cases-1)
 		}
 		b.WriteString(")")
+	}
+	if f.Change != "" {
+		fmt.Fprintf(&b, "; %s", f.Change)
 	}
 	return b.String()
 }
@@ -81,13 +86,13 @@ func (s statement) judge(observed []observation) Result {
 		archs = append(archs, o.arch.name)
 		for i, request := range o.requests {
 			wants := s.wants(request, o.generic)
-			if wants == nil {
+			if wants == nil || request.more != nil {
 				continue
 			}
 			r.Judged++
 			for _, f := range wrong(wants, o.outcomes[i], o.symbols) {
 				f.Arch, f.Request, f.Cases = o.arch.name, request.String(), 1
-				r.add(f)
+				r.Findings = addFinding(r.Findings, f)
 			}
 		}
 	}
@@ -106,15 +111,15 @@ func (s statement) judge(observed []observation) Result {
 	return r
 }
 
-// add counts a finding that is there already.
-func (r *Result) add(f Finding) {
-	for i, g := range r.Findings {
-		if g.Arch == f.Arch && g.Option == f.Option && g.Want == f.Want && g.Got == f.Got {
-			r.Findings[i].Cases++
-			return
+// addFinding counts a finding that is there already.
+func addFinding(findings []Finding, f Finding) []Finding {
+	for i, g := range findings {
+		if g.Arch == f.Arch && g.Option == f.Option && g.Want == f.Want && g.Got == f.Got && g.Place == f.Place {
+			findings[i].Cases++
+			return findings
 		}
 	}
-	r.Findings = append(r.Findings, f)
+	return append(findings, f)
 }
 
 // causes are the options of the statements, each before those that follow
@@ -139,10 +144,8 @@ func wrong(wants values, out outcome, symbols kconfig.Symbols) []Finding {
 		break
 	}
 	for _, unmet := range out.unmet {
-		name, chain, _ := strings.Cut(unmet, " ")
-		f := Finding{Option: name, Want: "n", Got: out.value(name), Why: "unmet direct dependencies: " + chain}
-		_, f.Place = explain(name, "n", out.config, symbols)
-		if len(found) > 0 && found[0].Option == name {
+		f := unmetFinding(unmet, out, symbols)
+		if len(found) > 0 && found[0].Option == f.Option {
 			found[0] = f // conf knows best why
 		} else {
 			found = append(found, f)
@@ -150,6 +153,31 @@ func wrong(wants values, out outcome, symbols kconfig.Symbols) []Finding {
 	}
 	return found
 }
+
+// unmetFinding is a complaint of conf, with the line to change.
+func unmetFinding(unmet string, out outcome, symbols kconfig.Symbols) Finding {
+	name, chain, _ := strings.Cut(unmet, " ")
+	f := Finding{Option: name, Want: "n", Got: out.value(name), Why: "unmet direct dependencies: " + chain}
+	_, f.Place = explain(name, "n", out.config, symbols)
+	symbol := symbols[name]
+	if symbol == nil {
+		return f
+	}
+	by, missing := symbol.SelectedBy(out.config), symbol.Unmet(out.config)
+	if len(by) == 0 || len(missing) == 0 {
+		return f
+	}
+	for i := range missing {
+		missing[i] = currentValues.ReplaceAllString(missing[i], "")
+	}
+	need := strings.Join(missing, " && ")
+	f.Change = fmt.Sprintf("%s selects %s without looking at %q: put it behind the \"if\" of the select at %s:%d, or make %s depend on it",
+		by[0].By, name, need, by[0].File, by[0].Line, by[0].By)
+	return f
+}
+
+// currentValues are what kconfig writes behind a condition.
+var currentValues = regexp.MustCompile(` \[[^\]]*\]$`)
 
 func (o outcome) value(option string) string {
 	if v, ok := o.config[option]; ok {

@@ -101,8 +101,9 @@ func TestJudge(t *testing.T) {
 		{"pass", []request{r}, []outcome{{config: good}}, Result{Verdict: Pass, Judged: 1}},
 		{"fail twice", []request{r, other}, []outcome{{bad, unmet}, {badCompat, unmet}}, Result{Verdict: Fail, Judged: 2, Findings: []Finding{{
 			Arch: "m68k", Request: r.String(), Cases: 2, Option: "IOMMUFD_NOIOMMU", Want: "n", Got: "y",
-			Why:   "unmet direct dependencies: Depends on [n]: !GENERIC_ATOMIC64 [=y] Selected by [y]: - VFIO_NOIOMMU [=y]",
-			Place: "Kconfig:5",
+			Why:    "unmet direct dependencies: Depends on [n]: !GENERIC_ATOMIC64 [=y] Selected by [y]: - VFIO_NOIOMMU [=y]",
+			Place:  "Kconfig:5",
+			Change: `VFIO_NOIOMMU selects IOMMUFD_NOIOMMU without looking at "!GENERIC_ATOMIC64": put it behind the "if" of the select at Kconfig:5, or make VFIO_NOIOMMU depend on it`,
 		}}}},
 		{"unmet elsewhere", []request{r}, []outcome{{good, []string{"PCI Depends on [n]: MMU [=n]"}}}, Result{Verdict: Fail, Judged: 1, Findings: []Finding{{
 			Arch: "m68k", Request: r.String(), Cases: 1, Option: "PCI", Want: "n", Got: "n", Why: "unmet direct dependencies: Depends on [n]: MMU [=n]",
@@ -132,7 +133,8 @@ func TestFindingString(t *testing.T) {
 func TestNotApplicable(t *testing.T) {
 	tree := t.TempDir()
 	write(t, tree, vfio, "config VFIO_NOIOMMU\n\tbool \"VFIO No-IOMMU support\"\n\tdepends on VFIO_GROUP\n")
-	results, err := Run(t.Context(), Job{Tree: tree, Version: "7.2.12", Work: t.TempDir()})
+	report, err := Run(t.Context(), Job{Tree: tree, Version: "7.2.12", Work: t.TempDir()})
+	results := report.Statements
 	if err != nil {
 		t.Fatal(err)
 	}
