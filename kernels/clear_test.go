@@ -17,7 +17,7 @@ func (l *lab) builds(t *testing.T, fragments ...string) []*Build {
 	for i, f := range fragments {
 		write(t, l.fragment, f)
 		b := l.build(t)
-		used := time.Now().Add(time.Duration(i-len(fragments)) * 24 * time.Hour)
+		used := time.Now().Add(time.Duration(i-len(fragments)) * 100 * 24 * time.Hour) // far more than what one may take longer to make than another
 		if err := os.Chtimes(b.Dir+"/"+recordName, used, used); err != nil {
 			t.Fatal(err)
 		}

@@ -67,6 +67,7 @@ func (c *Cache) make(ctx context.Context, w want, progress func(Progress)) (err 
 		defer inUse()
 		if r, err := readRecord(near.dir); err == nil {
 			older = r.Warnings
+			j.Programs = r.programs(near)
 		}
 		progress(Progress{Step: "clone", Note: near.key})
 		if j.Covers, err = near.clone(ctx, w.tree.Dir, work); err != nil {
@@ -75,7 +76,7 @@ func (c *Cache) make(ctx context.Context, w want, progress func(Progress)) (err 
 			}
 			// It may have been damaged, and removed while it was copied.
 			c.log("cannot start from the build %s (%v): starting from nothing", near.key, err)
-			near, older = neighbour{}, nil
+			near, older, j.Programs = neighbour{}, nil, nil
 			if err := os.RemoveAll(j.Objects); err != nil {
 				return err
 			}

@@ -68,10 +68,13 @@ type Job struct {
 	Objects   string         // the build directory
 	Selftests string         // an empty directory
 	Modules   string         // an empty directory
-	Jobs      int
-	Log       io.Writer // all that make prints
-	LogPath   string    // where a reader finds it
-	Expected  int       // steps that compiling will take; 0 when nobody knows
+	// Programs that another build made of the same sources, by suite: paths of
+	// files. They are taken instead of making them again.
+	Programs map[string][]string
+	Jobs     int
+	Log      io.Writer // all that make prints
+	LogPath  string    // where a reader finds it
+	Expected int       // steps that compiling will take; 0 when nobody knows
 
 	// See is told how far the build is; total 0 is not known.
 	See func(step string, done, total int, eta time.Duration)
@@ -118,9 +121,20 @@ func Run(ctx context.Context, j Job) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	before, err := read(j.Objects, Config)
+	if err != nil {
+		return Result{}, fmt.Errorf("compile: %w", err)
+	}
 	var r Result
 	if err := j.compile(ctx, config, &r); err != nil {
 		return Result{}, err
+	}
+	// Compiling begins with conf once more: what it made of the .config is what
+	// was compiled.
+	if after, err := read(j.Objects, Config); err != nil || !bytes.Equal(before, after) {
+		if config, err = j.check(); err != nil {
+			return Result{}, err
+		}
 	}
 	release, err := read(j.Objects, "include/config/kernel.release")
 	if r.Release = strings.TrimSpace(string(release)); err == nil && !releaseName.MatchString(r.Release) {
@@ -251,8 +265,10 @@ func (j Job) configure(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := conf("olddefconfig"); err != nil {
-		return err
+	if j.Base != (Base{}) { // allnoconfig leaves nothing open
+		if err := conf("olddefconfig"); err != nil {
+			return err
+		}
 	}
 	if unmet := kconfig.UnmetDependencies(said.String()); len(unmet) > 0 {
 		return &fault.Kernel{Stage: "configure", Err: fmt.Errorf("unmet direct dependencies: %s", strings.Join(unmet, "; ")), Log: j.LogPath}
@@ -382,6 +398,14 @@ func (j Job) selftests(ctx context.Context, config map[string]string) ([]Selftes
 		if _, err := os.Stat(filepath.Join(j.Tree, dir, "Makefile")); err != nil {
 			continue
 		}
+		if made := j.Programs[s.name]; len(made) > 0 {
+			copied, err := j.take(s.name, made)
+			if err != nil {
+				return nil, fmt.Errorf("selftests/%s: %w", s.name, err)
+			}
+			tests = append(tests, copied...)
+			continue
+		}
 		if err := selftestTools(s); err != nil {
 			return nil, err
 		}
@@ -418,6 +442,27 @@ func (j Job) selftests(ctx context.Context, config map[string]string) ([]Selftes
 		for _, name := range names {
 			tests = append(tests, Selftest{Suite: s.name, Name: name})
 		}
+	}
+	return tests, nil
+}
+
+// take copies the programs of a suite.
+func (j Job) take(suite string, paths []string) ([]Selftest, error) {
+	out := filepath.Join(j.Selftests, suite)
+	if err := os.Mkdir(out, 0o755); err != nil {
+		return nil, err
+	}
+	var tests []Selftest
+	for _, path := range paths {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		name := filepath.Base(path)
+		if err := os.WriteFile(filepath.Join(out, name), data, 0o755); err != nil {
+			return nil, err
+		}
+		tests = append(tests, Selftest{Suite: suite, Name: name})
 	}
 	return tests, nil
 }
