@@ -20,17 +20,17 @@ var ioas = []Statement{
 	},
 	{
 		ID: "IA-03", Suite: "ioas",
-		Promise:  "Attaching to an unknown id is ENOENT, to a device EINVAL, with an unknown flag or a short argsz EINVAL; none of them attaches.",
+		Promise:  "Attaching to an unknown id is ENOENT, to a device EINVAL, with an unknown flag or a short argsz EINVAL; an argument that cannot be written EFAULT; none of them attaches, or moves a device that is attached.",
 		Source:   []string{"drivers/iommu/iommufd/device.c:1017-1060", "drivers/vfio/device_cdev.c:203-232"},
 		Requires: []Requirement{Cdev, NoiommuCdev, UnsafeMode},
-		Evidence: []string{"VFIO_DEVICE_ATTACH_IOMMUFD_PT:ENOENT", "VFIO_DEVICE_ATTACH_IOMMUFD_PT:EINVAL", "VFIO_DEVICE_ATTACH_IOMMUFD_PT", "IOMMU_DESTROY"},
+		Evidence: []string{"VFIO_DEVICE_ATTACH_IOMMUFD_PT:ENOENT", "VFIO_DEVICE_ATTACH_IOMMUFD_PT:EINVAL", "VFIO_DEVICE_ATTACH_IOMMUFD_PT:EFAULT", "VFIO_DEVICE_ATTACH_IOMMUFD_PT", "IOMMU_DESTROY"},
 	},
 	{
 		ID: "IA-04", Suite: "ioas",
-		Promise:  "Detaching succeeds whether the device is attached or not.",
+		Promise:  "Detaching succeeds whether the device is attached or not; with a bad argument it is EINVAL and detaches nothing.",
 		Source:   []string{"drivers/vfio/iommufd.c:177-187"},
 		Requires: []Requirement{Cdev, NoiommuCdev, UnsafeMode},
-		Evidence: []string{"VFIO_DEVICE_DETACH_IOMMUFD_PT", "VFIO_DEVICE_ATTACH_IOMMUFD_PT"},
+		Evidence: []string{"VFIO_DEVICE_DETACH_IOMMUFD_PT", "VFIO_DEVICE_DETACH_IOMMUFD_PT:EINVAL", "VFIO_DEVICE_ATTACH_IOMMUFD_PT"},
 	},
 	{
 		ID: "IA-05", Suite: "ioas",
@@ -93,7 +93,7 @@ var ioas = []Statement{
 		Promise:  "What was mapped with parts of pages before the attach makes attaching fail with EADDRINUSE, and once it is unmapped the attach works.",
 		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:1194-1208", "drivers/iommu/iommufd/io_pagetable.c:1256"},
 		Requires: also(onNoiommu, Hugepages),
-		Evidence: []string{"VFIO_DEVICE_ATTACH_IOMMUFD_PT:EADDRINUSE", "VFIO_DEVICE_ATTACH_IOMMUFD_PT", "IOMMU_IOAS_UNMAP", "IOMMU_IOAS_NOIOMMU_GET_PA"},
+		Evidence: []string{"VFIO_DEVICE_ATTACH_IOMMUFD_PT:EADDRINUSE", "IOMMU_HWPT_ALLOC:EADDRINUSE", "VFIO_DEVICE_ATTACH_IOMMUFD_PT", "IOMMU_IOAS_UNMAP", "IOMMU_IOAS_NOIOMMU_GET_PA"},
 	},
 	{
 		ID: "IA-14", Suite: "ioas",

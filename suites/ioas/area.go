@@ -74,7 +74,7 @@ func pinnedByAttach(t *lab.T) {
 func subPage(t *lab.T) {
 	dev := t.Open(t.Devices[0])
 	fd := t.IOMMUFD()
-	dev.Bind(fd)
+	devid := dev.Bind(fd)
 	ioas := fd.IOAS()
 	m := t.Pages(4)
 	for _, c := range []struct {
@@ -91,6 +91,10 @@ func subPage(t *lab.T) {
 		for range 2 {
 			_, err := dev.TryAttach(ioas.ID)
 			t.Fails(err, unix.EADDRINUSE, "attach with %s", c.name)
+			_, err = fd.AllocHWPT(devid, ioas, 0, uapi.IOMMU_HWPT_DATA_NONE, nil)
+			t.Fails(err, unix.EADDRINUSE, "IOMMU_HWPT_ALLOC with %s", c.name)
+			_, alignment := ioas.IOVARanges()
+			lab.Equal(t, alignment, 1, "alignment after the failed attach with %s", c.name)
 		}
 		ioas.ExpectNoPA(c.iova, 1, unix.EOPNOTSUPP)
 		n, err := ioas.Unmap(c.iova, c.length)
@@ -118,6 +122,11 @@ func mapFile(t *lab.T) {
 		ioas.ExpectNoPA(at+uint64(c.length), 1, unix.ENOENT)
 	}
 	const free = 16 * iova
+	t.Fails(ioas.MapFile(file, 0x10, page, free), unix.EINVAL, "IOMMU_IOAS_MAP_FILE from inside a page")
+	t.Fails(ioas.MapFile(file, 0, page/2, free), unix.EINVAL, "IOMMU_IOAS_MAP_FILE of half a page")
+	t.Fails(ioas.MapFile(file, 0, 0, free), unix.EINVAL, "IOMMU_IOAS_MAP_FILE of nothing")
+	t.Fails(ioas.MapFile(file, 0, page, iova), unix.EEXIST, "IOMMU_IOAS_MAP_FILE over an area")
+	t.Fails(ioas.MapFile(1<<30, 0, page, free), unix.EBADF, "IOMMU_IOAS_MAP_FILE of a closed descriptor")
 	t.Fails(ioas.MapFile(file, 0, 17*page, free), unix.EINVAL, "IOMMU_IOAS_MAP_FILE over the end of the file")
 	t.Fails(ioas.MapFile(t.Pipe().Fd(), 0, page, free), unix.EINVAL, "IOMMU_IOAS_MAP_FILE of a pipe")
 	ioas.ExpectNoPA(free, 1, unix.ENOENT)
@@ -143,6 +152,33 @@ func copyArea(t *lab.T) {
 		first.ExpectPA(iova+offset, lab.MaxLength, pa+offset, lab.HugeSize-offset)
 		second.ExpectPA(5*iova+offset, lab.MaxLength, pa+offset, lab.HugeSize-offset)
 	}
+	// Parts of an area, and more than one.
+	t.Must(first.Copy(iova+3*lab.PageSize, 5*lab.PageSize, second, 7*iova), "IOMMU_IOAS_COPY of a part")
+	second.ExpectPA(7*iova, lab.MaxLength, pa+3*lab.PageSize, 5*lab.PageSize)
+	second.ExpectNoPA(7*iova+5*lab.PageSize, 1, unix.ENOENT)
+	small := t.Pages(2)
+	first.Map(small, iova+lab.HugeSize)
+	t.Must(first.Copy(iova+lab.HugeSize-lab.PageSize, 2*lab.PageSize, second, 8*iova), "IOMMU_IOAS_COPY over two areas")
+	second.ExpectPA(8*iova, lab.MaxLength, pa+lab.HugeSize-lab.PageSize, lab.PageSize)
+	second.ExpectPA(8*iova+lab.PageSize, 1, small.PA(0), 1)
+	for _, c := range []struct {
+		name         string
+		from, length uint64
+		dst          *lab.IOAS
+		to           uint64
+		want         unix.Errno
+	}{
+		{"a range with a hole at its end", iova + lab.HugeSize, 3 * lab.PageSize, second, 9 * iova, unix.ENOENT},
+		{"nothing", iova, 0, second, 9 * iova, unix.EINVAL},
+		{"to inside a page", iova, lab.PageSize, second, 9*iova + 1, unix.EINVAL},
+		{"half a page", iova, lab.PageSize / 2, second, 9 * iova, unix.EINVAL},
+		{"to U64_MAX", iova, lab.PageSize, second, ^uint64(0), unix.EOVERFLOW},
+		{"U64_MAX bytes", iova, ^uint64(0), second, 9 * iova, unix.EOVERFLOW},
+	} {
+		t.Fails(first.Copy(c.from, c.length, c.dst, c.to), c.want, "IOMMU_IOAS_COPY(%s)", c.name)
+	}
+	second.ExpectNoPA(9*iova, 1, unix.ENOENT)
+
 	// The copy stands alone.
 	_, err = first.Unmap(iova, lab.HugeSize)
 	t.OK(err, "unmap the original")

@@ -12,7 +12,8 @@ import (
 // IA-12: each bad mapping has its errno, and none leaves anything.
 func badMap(t *lab.T) {
 	const page = lab.PageSize
-	_, ioas := t.ToAttached(t.Devices[0])
+	dev, ioas := t.ToAttached(t.Devices[0])
+	hwpt := dev.Attach(ioas)
 	m := t.Hugepages(1)
 	ioas.Map(m.Part(0, 4*page), iova)
 
@@ -39,6 +40,9 @@ func badMap(t *lab.T) {
 		{"an unknown flag", func(a *argument) { a.Flags |= 8 }, unix.EOPNOTSUPP},
 		{"reserved", func(a *argument) { a.Reserved = 1 }, unix.EOPNOTSUPP},
 		{"unknown id", func(a *argument) { a.IOASID = 0x7fffffff }, unix.ENOENT},
+		{"an IOAS that is a HWPT", func(a *argument) { a.IOASID = hwpt }, unix.ENOENT},
+		{"iova and length over the top", func(a *argument) { a.IOVA = ^uint64(0) - page + 1; a.Length = 2 * page }, unix.EOVERFLOW},
+		{"user_va and length over the top", func(a *argument) { a.UserVA = ^uint64(0) - page + 1; a.Length = 2 * page }, unix.EOVERFLOW},
 		{"over the first page of an area", func(a *argument) { a.IOVA = iova - page; a.Length = 2 * page }, unix.EEXIST},
 		{"over the last page of an area", func(a *argument) { a.IOVA = iova + 3*page; a.Length = 2 * page }, unix.EEXIST},
 		{"inside an area", func(a *argument) { a.IOVA = iova + page }, unix.EEXIST},
@@ -49,6 +53,12 @@ func badMap(t *lab.T) {
 		c.spoil(&bad)
 		t.Fails(ioas.FD().Map(&bad), c.want, "map(%s)", c.name)
 	}
+	// Memory that ends before the mapping does: what was pinned is let go.
+	pinned := t.Pinned()
+	half := t.Pages(64)
+	t.Must(unix.Mprotect(half.Bytes[32*page:], unix.PROT_NONE), "mprotect")
+	t.Fails(ioas.TryMap(half.VA(), 64*page, free), unix.EFAULT, "map(half of it no memory)")
+	lab.Equal(t, t.Pinned(), pinned, "memory pinned after map(half of it no memory), kB")
 	ioas.ExpectNoPA(free, 1, unix.ENOENT)
 	ioas.ExpectNoPA(iova-page, 1, unix.ENOENT)
 	ioas.ExpectNoPA(iova+4*page, 1, unix.ENOENT)
@@ -83,6 +93,9 @@ func unmap(t *lab.T) {
 		{"a part of an area and the next", iova + 3*page, 3 * page, unix.ENOENT},
 		{"nothing", iova + 64*page, page, unix.ENOENT},
 		{"length 0", iova, 0, unix.EINVAL},
+		{"iova U64_MAX", ^uint64(0), page, unix.EOVERFLOW},
+		{"U64_MAX bytes from an area on", iova, ^uint64(0), unix.EOVERFLOW},
+		{"over the top", ^uint64(0) - page + 1, 2 * page, unix.EOVERFLOW},
 	} {
 		_, err := ioas.Unmap(c.iova, c.length)
 		t.Fails(err, c.want, "unmap(%s)", c.name)
