@@ -39,9 +39,15 @@ type answer struct {
 	errno      string
 }
 
-// asking asks for the address at iova again and again, at least n times and
-// until done is closed, and counts the different answers.
-func asking(ioas *lab.IOAS, n int, done <-chan struct{}) map[answer]int {
+// asker asks for the address at iova again and again.
+type asker struct {
+	ioas *lab.IOAS
+	met  sync.Map // errno names that were answered
+}
+
+// ask asks at least n times and until done is closed, and counts the different
+// answers.
+func (a *asker) ask(n int, done <-chan struct{}) map[answer]int {
 	seen := make(map[answer]int)
 	for i := 0; ; i++ {
 		if i >= n {
@@ -51,20 +57,27 @@ func asking(ioas *lab.IOAS, n int, done <-chan struct{}) map[answer]int {
 			default:
 			}
 		}
-		pa, length, err := ioas.GetPA(iova, lab.MaxLength)
-		a := answer{errno: uapi.ErrnoName(err)}
+		pa, length, err := a.ioas.GetPA(iova, lab.MaxLength)
+		got := answer{errno: uapi.ErrnoName(err)}
 		if err == nil {
-			a.pa, a.length = pa, length
+			got.pa, got.length = pa, length
 		}
-		seen[a]++
+		if seen[got]++; seen[got] == 1 {
+			a.met.Store(got.errno, true)
+		}
 	}
 }
 
-// against runs the asking beside f until both are done.
-func against(ioas *lab.IOAS, n int, f func()) map[answer]int {
+// against runs the asking, n times at least, beside the rounds of f: at least
+// so many, and on until the asker has met both an address and the errno, for
+// which f gives it a chance each time it calls pause. On one processor it could
+// miss either by chance.
+func against(ioas *lab.IOAS, n, rounds int, errno string, f func(pause func())) map[answer]int {
+	const patience = 50 // times the rounds
+	a := &asker{ioas: ioas}
 	done := make(chan struct{})
 	result := make(chan map[answer]int)
-	go func() { result <- asking(ioas, n, done) }()
+	go func() { result <- a.ask(n, done) }()
 	defer func() {
 		select {
 		case <-done:
@@ -73,7 +86,18 @@ func against(ioas *lab.IOAS, n int, f func()) map[answer]int {
 			<-result
 		}
 	}()
-	f()
+	metBoth := func() bool {
+		_, worked := a.met.Load("0")
+		_, failed := a.met.Load(errno)
+		return worked && failed
+	}
+	for round := 0; round < rounds || !metBoth() && round < patience*rounds; round++ {
+		f(func() {
+			if round >= rounds {
+				runtime.Gosched()
+			}
+		})
+	}
 	close(done)
 	return <-result
 }
@@ -99,13 +123,13 @@ func mapAgainstGetPA(t *lab.T) {
 	m := t.Hugepages(1)
 	first, second := m.Part(0, 16*page), m.Part(64*page, 5*page)
 	pa := m.PA(0)
-	seen := against(ioas, 20000, func() {
-		for range 1000 {
-			for _, part := range []*lab.Memory{first, second} {
-				ioas.Map(part, iova)
-				_, err := ioas.Unmap(iova, uint64(len(part.Bytes)))
-				t.Must(err, "unmap")
-			}
+	seen := against(ioas, 20000, 1000, "ENOENT", func(pause func()) {
+		for _, part := range []*lab.Memory{first, second} {
+			ioas.Map(part, iova)
+			pause()
+			_, err := ioas.Unmap(iova, uint64(len(part.Bytes)))
+			t.Must(err, "unmap")
+			pause()
 		}
 	})
 	expect(t, seen,
@@ -125,14 +149,15 @@ func attachAgainstGetPA(t *lab.T) {
 	m := t.Hugepages(1)
 	ioas.Map(m.Part(0, 16*page), iova)
 	pa := m.PA(0)
-	seen := against(ioas, 2000, func() {
-		for range 200 {
-			dev.Attach(ioas)
-			t.Must(dev.Detach(), "detach")
-			dev.Attach(ioas)
-			dev.Attach(other) // replaces
-			t.Must(dev.Detach(), "detach")
-		}
+	seen := against(ioas, 2000, 200, "EOPNOTSUPP", func(pause func()) {
+		dev.Attach(ioas)
+		pause()
+		t.Must(dev.Detach(), "detach")
+		pause()
+		dev.Attach(ioas)
+		dev.Attach(other) // replaces
+		pause()
+		t.Must(dev.Detach(), "detach")
 	})
 	expect(t, seen, answer{pa, 16 * page, "0"}, answer{errno: "EOPNOTSUPP"})
 }
