@@ -94,6 +94,8 @@ type Program struct {
 	Tests []Expected `json:"tests,omitempty"`
 	// Skips says which of the program's own tests must be skipped.
 	Skips []contract.Skip `json:"skips,omitempty"`
+	// Findings says which of its own tests must fail, and why.
+	Findings []contract.Finding `json:"findings,omitempty"`
 }
 
 // Expected is what one test must do in this cell.
@@ -101,6 +103,8 @@ type Expected struct {
 	Name     string   `json:"name"`
 	Skip     string   `json:"skip,omitempty"`     // the typed reason it must be skipped with; empty when it must pass
 	Evidence []string `json:"evidence,omitempty"` // counters that must be above zero for a pass
+	// Finding is why it must fail, where it must.
+	Finding *contract.Finding `json:"finding,omitempty"`
 }
 
 // Absent is a program that is known and not run, and why.

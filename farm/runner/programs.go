@@ -81,7 +81,7 @@ func programs(c matrix.Cell, facts contract.Facts, selftests []kernels.Selftest,
 				if s.Suite != suite || s.Phase != phase.phase {
 					continue
 				}
-				e := results.Expected{Name: s.Name(), Evidence: s.Evidence}
+				e := results.Expected{Name: s.Name(), Evidence: s.Evidence, Finding: contract.FindingOf(s.Name())}
 				if unmet := s.Unmet(facts); len(unmet) > 0 {
 					e = results.Expected{Name: s.Name(), Skip: contract.SkipReason(unmet)}
 				}
@@ -126,6 +126,8 @@ func kselftests(c matrix.Cell, facts contract.Facts, built []kernels.Selftest, a
 			Name:  name,
 			Argv:  []string{kselftestDir + "/" + name},
 			Skips: known.Skips,
+
+			Findings: contract.FindingsOf(name),
 		}
 		if t.Suite == "vfio" {
 			// libvfio takes the device from the last argument

@@ -20,6 +20,7 @@ import (
 	"noiommu-farm/results/console"
 	"noiommu-farm/results/ktap"
 	"noiommu-farm/results/verdict"
+	"noiommu-farm/suites/contract"
 )
 
 var update = flag.Bool("update", false, "rewrite the expected files")
@@ -41,6 +42,8 @@ func sample() Run {
 					{Name: "get_pa", Verdict: verdict.Pass, Wall: time.Second, Tests: []verdict.Test{
 						{Name: "get_pa.PA-01", Verdict: verdict.Pass},
 						{Name: "get_pa.PA-04", Verdict: verdict.Skip, Reason: "requires hugepages"},
+						{Name: "get_pa.PA-20", Verdict: verdict.XFail, Reason: "finding S9: it is broken", Finding: &contract.Finding{
+							ID: "S9", Test: "get_pa.PA-20", Reason: "it is broken", Link: "https://example.org/S9", Expires: "2027-01-31"}},
 					}},
 				},
 				Absent: []results.Absent{{Name: "vfio/x", Reason: "requires iommu"}},

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"noiommu-farm/results/verdict"
+	"noiommu-farm/suites/contract"
 )
 
 // Style says how a table may look.
@@ -29,6 +30,7 @@ func Table(w io.Writer, r Run, s Style) error {
 		s.every(&b, r.Cells)
 	}
 	s.unexpected(&b, r.Cells)
+	s.expected(&b, r.Cells)
 	s.absent(&b, r.Cells)
 	s.summary(&b, r)
 	_, err := io.WriteString(w, b.String())
@@ -194,6 +196,35 @@ func (s Style) unexpected(b *strings.Builder, cells []*verdict.Cell) {
 			fmt.Fprintf(b, "  | %s\n", Clean(line))
 		}
 		fmt.Fprintf(b, "  console %s/console.log, QEMU command %s/qemu.sh\n", c.Dir, c.Dir)
+	}
+}
+
+// expected lists the failures that are expected because of a finding.
+func (s Style) expected(b *strings.Builder, cells []*verdict.Cell) {
+	where := make(map[contract.Finding][]string)
+	var all []contract.Finding
+	for i, name := range columns(cells) {
+		for _, p := range cells[i].Programs {
+			for _, t := range p.Tests {
+				if t.Verdict != verdict.XFail || t.Finding == nil {
+					continue
+				}
+				f := *t.Finding
+				f.Test = testName(p, t)
+				if where[f] == nil {
+					all = append(all, f)
+				}
+				where[f] = append(where[f], name)
+			}
+		}
+	}
+	if len(all) == 0 {
+		return
+	}
+	fmt.Fprintln(b, "\nexpected failures:")
+	for _, f := range all {
+		fmt.Fprintf(b, "  %s (%s), finding %s, until %s\n      %s\n      %s\n", Clean(f.Test), Clean(strings.Join(where[f], ", ")),
+			Clean(f.ID), Clean(f.Expires), Clean(f.Reason), Clean(f.Link))
 	}
 }
 

@@ -5,6 +5,7 @@ package verdict
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -286,10 +287,13 @@ func judgeProgram(rec *results.Record, p results.Program, s story, cons *console
 	} else {
 		out.Tests = judgeOwn(p, report, rec.Planned.Facts)
 	}
+	for i := range out.Tests {
+		out.Tests[i].judgeFinding(rec.Events[0].Time)
+	}
 	failed := false
 	for i := range out.Tests {
 		t := &out.Tests[i]
-		failed = failed || !t.Verdict.Good()
+		failed = failed || !t.Verdict.Good() || t.Verdict == XFail
 		for _, f := range cons.inTest(p.ID, t.Name) {
 			t.Findings = append(t.Findings, f)
 			if v := severity(f); rank[v] > rank[t.Verdict] {
@@ -449,7 +453,12 @@ func judgeOne(e results.Expected, got ktap.Test) Test {
 				return set(Fail, "said ok without evidence: %s is 0", counter)
 			}
 		}
+		t.Finding = e.Finding
 		return set(Pass, "")
+	case ktap.NotOK:
+		if e.Skip == "" {
+			t.Finding = e.Finding
+		}
 	case ktap.Skip:
 		switch {
 		case e.Skip == "":
@@ -463,6 +472,21 @@ func judgeOne(e results.Expected, got ktap.Test) Test {
 		return set(Fail, "failed, and calls that expected: %s", got.Reason)
 	}
 	return judgeBad(t, got)
+}
+
+// judgeFinding judges a test that is expected to fail because of a finding, in
+// a cell that began at a time.
+func (t *Test) judgeFinding(began time.Time) {
+	f := t.Finding
+	switch {
+	case f == nil:
+	case t.Verdict == Pass:
+		t.Verdict, t.Reason = Fail, fmt.Sprintf("xpass: passed, although finding %s says that it fails: %s", f.ID, f.Reason)
+	case t.Verdict == Fail && f.Expired(began):
+		t.Reason = fmt.Sprintf("finding %s has expired on %s: %s", f.ID, f.Expires, t.Reason)
+	case t.Verdict == Fail:
+		t.Verdict, t.Reason = XFail, fmt.Sprintf("finding %s: %s", f.ID, f.Reason)
+	}
 }
 
 // judgeBad judges an outcome that is neither ok nor skip.
@@ -485,7 +509,7 @@ func judgeBad(t Test, got ktap.Test) Test {
 func firstComplaint(got ktap.Test) string {
 	for _, d := range got.Diagnostics {
 		text := strings.TrimSpace(strings.TrimLeft(d, "# "))
-		if text == "" || strings.HasPrefix(text, "evidence ") || strings.HasPrefix(text, "RUN ") || strings.HasPrefix(text, "FAIL ") {
+		if text == "" || strings.HasPrefix(d, contract.FactsLine) || strings.HasPrefix(text, "evidence ") || strings.HasPrefix(text, "RUN ") || strings.HasPrefix(text, "FAIL ") {
 			continue
 		}
 		return text
@@ -523,6 +547,10 @@ func judgeOwn(p results.Program, report ktap.Report, facts contract.Facts) []Tes
 			t.Verdict, t.Reason = Fail, fmt.Sprintf("skipped (%s), although nothing in this cell calls for it", got.Reason)
 		default:
 			t = judgeBad(t, got)
+		}
+		if i := slices.IndexFunc(p.Findings, func(f contract.Finding) bool { return f.Test == t.Name }); i >= 0 &&
+			(t.Verdict == Pass || t.Verdict == Fail && got.Outcome == ktap.NotOK) {
+			t.Finding = &p.Findings[i]
 		}
 		tests = append(tests, t)
 	}

@@ -4,6 +4,7 @@ package verdict
 
 import (
 	"encoding/json"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -72,6 +73,30 @@ ok 2 get_pa.PA-04 # SKIP requires hugepages
 `
 )
 
+// bad is good with a failure.
+const bad = `KTAP version 1
+1..2
+# getpa.go:1: PA-01: GET_PA is wrong
+# evidence get_pa.PA-01: IOMMU_IOAS_NOIOMMU_GET_PA=2 asserts=3
+not ok 1 get_pa.PA-01 equals pagemap
+ok 2 get_pa.PA-04 # SKIP requires hugepages
+`
+
+// believed is the planned program with a finding about its first test.
+func believed(until string) results.Program {
+	p := planned
+	p.Tests = slices.Clone(planned.Tests)
+	p.Tests[0].Finding = &contract.Finding{ID: "S9", Test: "get_pa.PA-01", Reason: "it is broken", Expires: until}
+	return p
+}
+
+// believedSkip is the same where the test must be skipped.
+func believedSkip() results.Program {
+	p := believed("2999-12-31")
+	p.Tests[0].Skip, p.Tests[0].Evidence = "requires iommu", nil
+	return p
+}
+
 func clean(code int) *wire.Exited { return &wire.Exited{ID: 1, Code: code} }
 
 func TestJudge(t *testing.T) {
@@ -81,6 +106,24 @@ func TestJudge(t *testing.T) {
 		{name: "a device left unplugged", program: planned, out: good, exit: clean(0), cell: Fail, reason: "left 0000:01:00.0 unplugged",
 			after:   []results.Event{{Away: &results.Away{Run: 1, BDFs: []string{"0000:01:00.0"}}}},
 			verdict: map[string]string{"get_pa.PA-01": "pass", "get_pa.PA-04": "skip: requires hugepages"}},
+		{name: "an expected failure", program: believed("2999-12-31"), out: bad, exit: clean(1), cell: XFail,
+			verdict: map[string]string{"get_pa.PA-01": "xfail: finding S9: it is broken", "get_pa.PA-04": "skip: requires hugepages"}},
+		{name: "an expected failure with a warning", program: believed("2999-12-31"), out: bad, exit: clean(1), cell: Fail,
+			console: fmt.Sprintf(markers, warn),
+			verdict: map[string]string{"get_pa.PA-01": "fail: iommu_device_release_dma_owner", "get_pa.PA-04": "skip: requires hugepages"}},
+		{name: "an expected failure that has expired", program: believed("2020-01-31"), out: bad, exit: clean(1), cell: Fail,
+			verdict: map[string]string{"get_pa.PA-01": "fail: finding S9 has expired on 2020-01-31", "get_pa.PA-04": "skip: requires hugepages"}},
+		{name: "an expected failure that passes", program: believed("2999-12-31"), out: good, exit: clean(0), cell: Fail,
+			verdict: map[string]string{"get_pa.PA-01": "fail: xpass", "get_pa.PA-04": "skip: requires hugepages"}},
+		{name: "an expected failure that passes without evidence", program: believed("2999-12-31"), out: strings.Replace(good, "GET_PA=2", "GET_PA=0", 1), exit: clean(0), cell: Fail,
+			verdict: map[string]string{"get_pa.PA-01": "fail: without evidence", "get_pa.PA-04": "skip: requires hugepages"}},
+		{name: "an expected failure that gives no result", program: believed("2999-12-31"), out: "1..2\nok 2 get_pa.PA-04 # SKIP requires hugepages\n", exit: clean(1), cell: Fail, reason: "not complete",
+			verdict: map[string]string{"get_pa.PA-01": "fail: no result", "get_pa.PA-04": "skip: requires hugepages"}},
+		{name: "a test that must be skipped and fails, with a finding", program: believedSkip(), out: bad, exit: clean(1), cell: Fail,
+			verdict: map[string]string{"get_pa.PA-01": "fail: GET_PA", "get_pa.PA-04": "skip: requires hugepages"}},
+		{name: "an expected failure of a kernel selftest", program: results.Program{ID: 1, Name: "vfio/x", Findings: []contract.Finding{
+			{ID: "S9", Test: "a.b", Reason: "it is broken", Expires: "2999-12-31"}}}, out: "1..2\nnot ok 1 a.b\nok 2 a.c\n", exit: clean(1), cell: Pass,
+			verdict: map[string]string{"a.b": "xfail: finding S9", "a.c": "pass"}},
 		{name: "no evidence", program: planned, out: strings.Replace(good, "GET_PA=2", "GET_PA=0", 1), exit: clean(0), cell: Fail,
 			verdict: map[string]string{"get_pa.PA-01": "fail: without evidence", "get_pa.PA-04": "skip"}},
 		{name: "evidence of another test", program: planned, out: strings.Replace(good, "evidence get_pa.PA-01", "evidence get_pa.PA-04", 1), exit: clean(0), cell: Fail,

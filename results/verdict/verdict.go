@@ -17,6 +17,7 @@ import (
 
 	"noiommu-farm/results"
 	"noiommu-farm/results/console"
+	"noiommu-farm/suites/contract"
 )
 
 // Verdict is what became of a test, a program, a cell or a run.
@@ -25,7 +26,7 @@ type Verdict string
 const (
 	Pass    Verdict = "pass"
 	Skip    Verdict = "skip"    // for a typed reason that the cell's facts call for
-	XFail   Verdict = "xfail"   // failed, and the program itself says that it must
+	XFail   Verdict = "xfail"   // failed, and a finding or the program itself says that it must
 	Infra   Verdict = "infra"   // the farm is bad: says nothing of the kernel
 	Fail    Verdict = "fail"    // the kernel under test is bad
 	Timeout Verdict = "timeout" // it did not end in time
@@ -34,7 +35,8 @@ const (
 
 // rank orders verdicts by what must be told first. A failure of the kernel is
 // a fact even when the farm failed later, so it outranks infra.
-var rank = map[Verdict]int{Pass: 1, Skip: 0, XFail: 1, Infra: 2, Fail: 3, Timeout: 4, Crash: 5}
+// Where something passed, an expected failure changes nothing.
+var rank = map[Verdict]int{Skip: 0, XFail: 1, Pass: 2, Infra: 3, Fail: 4, Timeout: 5, Crash: 6}
 
 // Worst is the verdict that stands for both.
 func Worst(a, b Verdict) Verdict {
@@ -54,6 +56,7 @@ type Test struct {
 	Reason      string            `json:"reason,omitempty"`
 	Evidence    map[string]int64  `json:"evidence,omitempty"`
 	Diagnostics []string          `json:"diagnostics,omitempty"`
+	Finding     *contract.Finding `json:"finding,omitempty"`  // why it is expected to fail
 	Findings    []console.Finding `json:"findings,omitempty"` // what the kernel said meanwhile
 }
 
