@@ -33,3 +33,10 @@ func (c *Cache) SourceDir(id string) string { return c.path("sources", id, "tree
 
 // ReadConfig reads the options of a .config.
 func ReadConfig(r io.Reader) (map[string]string, error) { return kconfig.ReadConfig(r) }
+
+// SourceID is the hash of a source's content, with its series applied. A source
+// that does not exist and a series that does not apply are *fault.Usage.
+func (c *Cache) SourceID(ctx context.Context, s Source) (string, error) {
+	tree, err := c.tree(ctx, s, func(Progress) {})
+	return tree.ID, err
+}

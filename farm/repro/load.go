@@ -64,7 +64,7 @@ func Load(ctx context.Context, t Target, opt Options) ([]Case, error) {
 			return nil, err
 		}
 		for _, p := range places {
-			c, err := newCase(rec.Planned, cell, p, a)
+			c, err := newCase(rec.Planned, cell, p, t.Whole, a)
 			if err != nil {
 				return nil, err
 			}
@@ -77,12 +77,14 @@ func Load(ctx context.Context, t Target, opt Options) ([]Case, error) {
 	return all, nil
 }
 
-func newCase(planned results.Planned, cell *verdict.Cell, p Place, a artefacts) (Case, error) {
+func newCase(planned results.Planned, cell *verdict.Cell, p Place, whole bool, a artefacts) (Case, error) {
 	c := Case{Cell: planned.Cell, Program: p.Program, Test: p.Test, Dir: cell.Dir}
 	c.Seen, c.Reason = c.of(cell)
-	planned, err := narrow(planned, p)
-	if err != nil {
-		return c, err
+	if !whole {
+		var err error
+		if planned, err = narrow(planned, p); err != nil {
+			return c, err
+		}
 	}
 	c.repeat = runner.Repeat{Planned: planned, Kernel: a.kernel, Initrd: a.initrd, Config: a.config, Set: a.set}
 	return c, nil

@@ -196,10 +196,10 @@ func TestFind(t *testing.T) {
 	cell := planned().Cell
 	for spec, want := range map[string]Target{
 		"latest":                        {Run: filepath.Join(runs, "latest")},
-		id + "/" + cell:                 {filepath.Join(runs, id), cell, ""},
-		id + "/" + cell + "/PA-02":      {filepath.Join(runs, id), cell, "PA-02"},
-		latest + "/cells/" + cell:       {latest, cell, ""},
-		"latest/" + cell + "/vfio/some": {filepath.Join(runs, "latest"), cell, "vfio/some"},
+		id + "/" + cell:                 {Run: filepath.Join(runs, id), Cell: cell, Test: ""},
+		id + "/" + cell + "/PA-02":      {Run: filepath.Join(runs, id), Cell: cell, Test: "PA-02"},
+		latest + "/cells/" + cell:       {Run: latest, Cell: cell, Test: ""},
+		"latest/" + cell + "/vfio/some": {Run: filepath.Join(runs, "latest"), Cell: cell, Test: "vfio/some"},
 	} {
 		if got, err := Find(runs, spec); err != nil || got != want {
 			t.Errorf("%s: got %+v, %v; want %+v", spec, got, err, want)

@@ -20,6 +20,8 @@ type Target struct {
 	Run  string // its directory
 	Cell string // "" is all of them
 	Test string // "get_pa.PA-02", "PA-02", a program, or a test of a program after a slash; "" is all that failed
+	// Whole has all that the cell ran run again, and not the test alone.
+	Whole bool
 }
 
 // Find reads RUN[/CELL[/TEST]]. RUN is a run's directory or its name below

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gate
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"noiommu-farm/results/console"
+	"noiommu-farm/results/failure"
+	"noiommu-farm/results/verdict"
+)
+
+// Report is the answer of a gate, and the shape of report.json.
+type Report struct {
+	Series  Series            `json:"series"`
+	Base    string            `json:"base"` // as asked for
+	BaseID  string            `json:"base_id"`
+	Level   Level             `json:"level"`
+	Verdict verdict.Verdict   `json:"verdict"`
+	States  []State           `json:"states"` // the base, then each patch on top of those before it
+	Found   []Difference      `json:"found"`  // in the order of the patches
+	Version map[string]string `json:"versions"`
+	Dir     string            `json:"dir"`
+}
+
+// Series is what was judged.
+type Series struct {
+	Spec    string `json:"spec"`
+	Title   string `json:"title"`
+	Version int    `json:"version"`
+	Cover   string `json:"cover,omitempty"` // message-id
+	Patches int    `json:"patches"`
+	Left    int    `json:"left"` // mails that are no part of it
+}
+
+// State is the base (Index 0) or the tree after a patch.
+type State struct {
+	Index     int      `json:"index"`
+	Subject   string   `json:"subject,omitempty"`
+	Author    string   `json:"author,omitempty"`
+	MessageID string   `json:"message_id,omitempty"`
+	Prefix    string   `json:"prefix,omitempty"` // of the subject: "PATCH v2 3/5"
+	PatchID   string   `json:"patch_id,omitempty"`
+	Touched   []string `json:"touched,omitempty"`
+
+	Plan    Plan          `json:"plan"`
+	Kconfig []Promise     `json:"kconfig,omitempty"` // those that do not hold
+	Builds  []Build       `json:"builds,omitempty"`
+	Cells   []Cell        `json:"cells,omitempty"`
+	Took    time.Duration `json:"took_ns"`
+
+	// What follows is derived from the states before.
+	Verdict   verdict.Verdict `json:"verdict,omitempty"`
+	Inherited []Inherited     `json:"inherited,omitempty"` // what still fails since an earlier state
+	Mended    []Inherited     `json:"mended,omitempty"`    // what failed before and passes now
+}
+
+// Promise is a statement of the contract that does not hold.
+type Promise struct {
+	ID     string `json:"id"`
+	Text   string `json:"promise"`
+	Reason string `json:"reason"`
+}
+
+// Build is a kernel that was built, or could not be.
+type Build struct {
+	Config string `json:"config"`
+	Key    string `json:"key,omitempty"`
+	Error  string `json:"error,omitempty"`
+	Log    string `json:"log,omitempty"` // path of the whole output of a build that failed
+}
+
+// Cell is a guest that ran.
+type Cell struct {
+	Point
+	Name    string          `json:"name"`
+	Run     string          `json:"run"` // directory
+	Verdict verdict.Verdict `json:"verdict"`
+	Reason  string          `json:"reason,omitempty"`
+	Counts  verdict.Counts  `json:"counts"`
+	Dir     string          `json:"dir"`
+}
+
+// Inherited is a failure that another state brought.
+type Inherited struct {
+	Key   Key `json:"key"`
+	Since int `json:"since"` // index of the state
+}
+
+// Key names a result of every state.
+type Key struct {
+	Point
+	Program string `json:"program,omitempty"` // "" is the cell outside its programs
+	Test    string `json:"test,omitempty"`    // "" is the program as a whole
+}
+
+// Kind says what kind of difference a patch makes.
+type Kind string
+
+const (
+	KconfigFails Kind = "kconfig" // a statement of its Kconfig files does not hold
+	BuildFails   Kind = "build"   // a configuration does not compile
+	TestFails    Kind = "test"    // a test, a program or a boot fails
+)
+
+// Difference is a failure that a patch brings.
+type Difference struct {
+	Kind      Kind            `json:"kind"`
+	Patch     int             `json:"patch"` // index of the state
+	Key       Key             `json:"key"`
+	Statement string          `json:"statement,omitempty"` // of the contract
+	Promise   string          `json:"promise,omitempty"`
+	Source    []string        `json:"source,omitempty"` // kernel source lines behind it
+	Seen      failure.Failure `json:"seen"`
+	Reason    string          `json:"reason"`
+	Console   []string        `json:"console,omitempty"` // what the kernel said meanwhile
+	Finding   string          `json:"finding,omitempty"` // the title of that
+	Again     string          `json:"again"`             // the command that shows it, anywhere
+	Repro     string          `json:"repro,omitempty"`   // the same from this machine's records, in seconds
+
+	Repeated Repeated `json:"repeated"`
+}
+
+// Repeated is what came of a difference when it was tried again.
+type Repeated struct {
+	Done   bool    `json:"done"`
+	Whole  bool    `json:"whole,omitempty"` // the cell was repeated: alone the test did not show it
+	With   Rate    `json:"with"`            // failures with the patch, the first one included
+	Before Rate    `json:"before"`          // without it
+	Sure   float64 `json:"sure,omitempty"`  // confidence that it is the patch, 0 to 1
+	Flaky  bool    `json:"flaky"`           // it does not show every time, or showed before too
+}
+
+// Rate is how often something failed.
+type Rate struct {
+	Failed int `json:"failed"`
+	Tried  int `json:"tried"`
+}
+
+func (r Rate) String() string { return fmt.Sprintf("%d of %d", r.Failed, r.Tried) }
+
+// maxExcerpt is how many lines of the console a difference shows.
+const maxExcerpt = 24
+
+func excerpt(findings []console.Finding) (title string, lines []string) {
+	if len(findings) == 0 {
+		return "", nil
+	}
+	f := findings[0]
+	lines = f.Lines
+	if len(lines) > maxExcerpt {
+		lines = append(lines[:maxExcerpt:maxExcerpt], fmt.Sprintf("(%d more lines)", len(f.Lines)-maxExcerpt))
+	}
+	return f.Title, lines
+}
+
+// name is what fails, for people: a statement by its id, else the test.
+func (d Difference) name() string {
+	switch {
+	case d.Statement != "":
+		return d.Statement
+	case d.Kind == BuildFails:
+		return "the build of " + d.Key.Config
+	case d.Key.Program == "":
+		return "the boot"
+	case d.Key.Test == "":
+		return d.Key.Program
+	}
+	return d.Key.Program + " " + d.Key.Test
+}
+
+// confirmed says whether the difference is the patch's.
+func (d Difference) confirmed() bool { return !d.Repeated.Flaky }
+
+// distance orders the differences of a patch: what needs no guest, then what is
+// promised in a file that the patch touches, then all else.
+func (d Difference) distance(touched []string) int {
+	switch {
+	case d.Kind == KconfigFails:
+		return 0
+	case d.Kind == BuildFails:
+		return 1
+	}
+	for _, line := range d.Source {
+		file, _, _ := strings.Cut(line, ":")
+		if slices.Contains(touched, file) {
+			return 2
+		}
+	}
+	return 3
+}
