@@ -49,7 +49,7 @@ var stress = []Statement{
 		Evidence: []string{"pci.bind", "pci.bind:EINVAL", "pci.unbind", "sysfs.writes", "stat:ENOENT", "open:EPERM", "VFIO_DEVICE_BIND_IOMMUFD"},
 	},
 	{
-		ID: "ST-07", Suite: "stress",
+		ID: "ST-07", Suite: "stress", Nightly: true,
 		Promise:  "While others open, bind and close a device again and again, it can be unbound and bound each time; they find no device or a whole one.",
 		Source:   []string{"drivers/vfio/vfio_main.c:421-471", "drivers/vfio/device_cdev.c:26-60"},
 		Requires: also(onNoiommu, Cdev, Edu),
