@@ -54,7 +54,7 @@ func runtimePM(t *lab.T) {
 // awaitStatus waits for the device to come to rest in a status: it is suspended
 // by a worker of the kernel, some time after it was closed.
 func awaitStatus(t *lab.T, d *lab.Device, status string) {
-	for deadline := time.Now().Add(20 * time.Second); t.ReadFile(d.Sysfs("power/runtime_status")) != status; {
+	for deadline := time.Now().Add(lab.Patience(10 * time.Second)); t.ReadFile(d.Sysfs("power/runtime_status")) != status; {
 		if time.Now().After(deadline) {
 			return // the assertion tells
 		}

@@ -20,9 +20,9 @@ import (
 	"noiommu-farm/suites/uapi"
 )
 
-// patience bounds the waiting for one call, and for a round of those that are
-// repeated.
-const patience = 60 * time.Second
+// patience bounds the waiting for one call, and for the rounds of those that
+// are repeated; see [lab.Patience].
+const patience = 20 * time.Second
 
 // sharedSize is how much memory a puppet shares with the test, in bytes. It is
 // below 4 GiB, where a 32-bit system call can reach it too.
@@ -160,10 +160,11 @@ func (p *Puppet) Rounds() uint64 { return uint64(load(&p.script.rounds)) }
 // AwaitRounds waits until the repeated calls have been made n times; the test
 // ends when one of them fails.
 func (p *Puppet) AwaitRounds(n uint64) {
-	for deadline := time.Now().Add(patience); p.Rounds() < n; {
+	limit := lab.Patience(patience)
+	for deadline := time.Now().Add(limit); p.Rounds() < n; {
 		wait := min(time.Millisecond, time.Until(deadline))
 		if wait <= 0 {
-			p.t.Fatalf("puppet: %d rounds after %v, want %d", p.Rounds(), patience, n)
+			p.t.Fatalf("puppet: %d rounds after %v, want %d", p.Rounds(), limit, n)
 		}
 		if readable(p.hear, wait) {
 			for i, c := range p.repeated {
@@ -213,8 +214,8 @@ func (p *Puppet) order(repeat uintptr, calls ...Call) {
 
 // await waits until the calls have been made.
 func (p *Puppet) await() {
-	if !readable(p.hear, patience) {
-		p.t.Fatalf("puppet: no answer after %v", patience)
+	if limit := lab.Patience(patience); !readable(p.hear, limit) {
+		p.t.Fatalf("puppet: no answer after %v", limit)
 	}
 	n, err := unix.Read(p.hear, make([]byte, 1))
 	p.t.Must(err, "hear the puppet")
