@@ -38,8 +38,12 @@ func (v BuildVerdict) Good() bool {
 // JudgeBuild builds a kernel and, when there is a base to hold it to, the same
 // configuration of the base. With lint, and a base, it compiles the C files
 // that differ once more with W=1, and sparse where that is installed. A kernel
-// that does not build is a verdict; a base that does not is an error.
+// that does not build is a verdict; a base that does not is an error. progress
+// may be nil.
 func (c *Cache) JudgeBuild(ctx context.Context, r Request, base *Source, lint bool, progress func(Progress)) (BuildVerdict, error) {
+	if progress == nil {
+		progress = func(Progress) {}
+	}
 	v := BuildVerdict{Config: r.Config.Name}
 	var had *Build
 	if base != nil {
@@ -131,9 +135,7 @@ func (c *Cache) lintBuild(ctx context.Context, w want, b *Build, targets, files 
 		Objects: filepath.Join(work, objects), Selftests: filepath.Join(work, "selftests"), Modules: filepath.Join(work, "modules"),
 		Jobs: c.Jobs, Limits: c.Limits, Log: io.Discard,
 		See: func(step string, done, total int, _ time.Duration) {
-			if progress != nil {
-				progress(Progress{Step: step, Done: done, Total: total})
-			}
+			progress(Progress{Step: step, Done: done, Total: total})
 		},
 	}
 	for _, d := range []string{work, j.Selftests, j.Modules} {
