@@ -27,7 +27,7 @@ type Limits struct {
 	Disk      int64         // bytes in all writable mounts together
 	Files     int           // files in all writable mounts together
 	Scratch   int64         // bytes in /tmp, which is memory
-	Output    int64         // bytes printed
+	Output    int64         // bytes printed, but for a Stdout of its own: that is data
 	Time      time.Duration // until it must have ended
 }
 

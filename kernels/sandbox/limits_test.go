@@ -70,6 +70,15 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// Data is no message: it is as long as it is.
+func TestDataIsNotLimited(t *testing.T) {
+	var out bytes.Buffer
+	err := Run(t.Context(), Command{Args: []string{"head", "-c", "3M", "/dev/zero"}, Limits: Limits{Output: 1 << 20}, Stdout: &out})
+	if err != nil || out.Len() != 3<<20 {
+		t.Errorf("%d bytes, %v", out.Len(), err)
+	}
+}
+
 // What the kernel itself refuses is an error of the program that asked.
 func TestRefused(t *testing.T) {
 	var out bytes.Buffer

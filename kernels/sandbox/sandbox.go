@@ -38,7 +38,7 @@ type Command struct {
 	Mounts []Mount  // in order: a later one may cover part of an earlier one
 	Limits Limits
 	Stdin  io.Reader
-	Stdout io.Writer // nil: standard output goes where standard error goes, in order
+	Stdout io.Writer // nil: standard output goes where standard error goes, in order; else whoever reads it bounds it
 	Stderr io.Writer
 }
 
@@ -103,7 +103,7 @@ func Run(ctx context.Context, c Command) error {
 	stderr = output.through(stderr)
 	cmd.Stdout, cmd.Stderr = stderr, stderr
 	if c.Stdout != nil {
-		cmd.Stdout = output.through(c.Stdout)
+		cmd.Stdout = c.Stdout
 	}
 	// Without a limit a descendant that left with the pipe could hold Wait
 	// for ever; with the process namespace gone none can live this long.
