@@ -68,6 +68,7 @@ func (c *Cache) make(ctx context.Context, w want, progress func(Progress)) (err 
 		if r, err := readRecord(near.dir); err == nil {
 			older = r.Warnings
 			j.Programs = r.programs(near)
+			j.Configured = slices.Equal(r.Options, w.list()) && !slices.ContainsFunc(near.changed, configures)
 		}
 		progress(Progress{Step: "clone", Note: near.key})
 		if j.Covers, err = near.clone(ctx, w.tree.Dir, work); err != nil {
@@ -76,7 +77,7 @@ func (c *Cache) make(ctx context.Context, w want, progress func(Progress)) (err 
 			}
 			// It may have been damaged, and removed while it was copied.
 			c.log("cannot start from the build %s (%v): starting from nothing", near.key, err)
-			near, older, j.Programs = neighbour{}, nil, nil
+			near, older, j.Programs, j.Configured = neighbour{}, nil, nil, false
 			if err := os.RemoveAll(j.Objects); err != nil {
 				return err
 			}

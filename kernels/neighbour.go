@@ -133,6 +133,11 @@ func (c *Cache) neighbour(ctx context.Context, w want) (neighbour, error) {
 	return best, nil
 }
 
+// configures says whether conf may read a changed file, or run it.
+func configures(c source.Change) bool {
+	return runs(c.Path) || strings.HasPrefix(path.Base(c.Path), "Kconfig")
+}
+
 func costOf(changed []source.Change) int {
 	cost := 0
 	for _, f := range changed {

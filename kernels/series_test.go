@@ -79,6 +79,17 @@ func TestBuildWithSeries(t *testing.T) {
 	if b.Neighbour != base.Key || b.Base != base.SourceID || !cmp.Equal(b.Series, p.IDs()) || b.SourceID == base.SourceID || !strings.Contains(b.Origin, `with the series "step 1", 2 patches`) {
 		t.Errorf("got %+v", b)
 	}
+	// The same options, and nothing that conf reads: conf need not run, and
+	// does when it must.
+	log := func(b *Build) string { return string(read(t, filepath.Join(b.Dir, "build.log"))) }
+	kconfig := string(read(t, filepath.Join(l.tree, "drivers/Kconfig")))
+	asks := l.with(t, l.patches(t, map[string]string{"drivers/Kconfig": kconfig + "# more\n"}))
+	if strings.Contains(log(b), "allnoconfig") || !strings.Contains(log(asks), "allnoconfig") || asks.Neighbour == "" {
+		t.Errorf("conf ran: %v, and %v when a Kconfig file changed", strings.Contains(log(b), "allnoconfig"), strings.Contains(log(asks), "allnoconfig"))
+	}
+	if d := cmp.Diff(base.Config, b.Config); d != "" {
+		t.Error(d)
+	}
 	again := l.with(t, p)
 	if !again.Cached || again.Key != b.Key || !cmp.Equal(again.Series, b.Series) {
 		t.Errorf("again: %+v", again)

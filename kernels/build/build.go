@@ -71,10 +71,14 @@ type Job struct {
 	// Programs that another build made of the same sources, by suite: paths of
 	// files. They are taken instead of making them again.
 	Programs map[string][]string
-	Jobs     int
-	Log      io.Writer // all that make prints
-	LogPath  string    // where a reader finds it
-	Expected int       // steps that compiling will take; 0 when nobody knows
+	// Configured says that the build directory has the .config that these
+	// options give: a build of the same options left it, and nothing that conf
+	// reads has changed since.
+	Configured bool
+	Jobs       int
+	Log        io.Writer // all that make prints
+	LogPath    string    // where a reader finds it
+	Expected   int       // steps that compiling will take; 0 when nobody knows
 
 	// See is told how far the build is; total 0 is not known.
 	See func(step string, done, total int, eta time.Duration)
@@ -149,10 +153,25 @@ func Run(ctx context.Context, j Job) (Result, error) {
 
 // Configure stops before compiling, with the .config as it came out.
 func Configure(ctx context.Context, j Job) (map[string]string, error) {
+	if j.Configured {
+		return j.configured()
+	}
 	if err := j.configure(ctx); err != nil {
 		return nil, err
 	}
 	return j.check()
+}
+
+// configured reads a .config that was checked when it was made.
+func (j Job) configured() (map[string]string, error) {
+	if err := os.WriteFile(j.request(), []byte(kconfig.Text(j.Options)), 0o644); err != nil {
+		return nil, fmt.Errorf("configure: %w", err)
+	}
+	text, err := read(j.Objects, Config)
+	if err != nil {
+		return nil, fmt.Errorf("configure: %w", err)
+	}
+	return kconfig.ReadConfig(bytes.NewReader(text))
 }
 
 // make runs make in the sandbox. Its output goes to the log and to extra. Only
