@@ -185,14 +185,14 @@ func (r *Report) tested(b *strings.Builder) {
 	}
 	var points []string
 	for _, s := range r.States {
-		for _, p := range s.Plan.Points {
-			if !slices.Contains(points, p.String()) {
-				points = append(points, p.String())
+		for _, c := range s.Cells {
+			if !slices.Contains(points, c.Point.String()) {
+				points = append(points, c.Point.String())
 			}
 		}
 	}
 	if len(points) > 0 {
-		para(b, "", "Configurations and machines: "+strings.Join(points, ", ")+".")
+		para(b, "", "Booted: "+strings.Join(points, ", ")+".")
 	}
 	var not strings.Builder
 	r.omitted(&not, "", "%s (%s)\n")

@@ -42,6 +42,12 @@ type Omitted struct {
 	Why  string `json:"why"`
 }
 
+// What is omitted beside points.
+const (
+	kernelSelftests   = "the kernel's own selftests"
+	kconfigStatements = "the Kconfig statements"
+)
+
 // A Plan is what is done for one patch.
 type Plan struct {
 	Points []Point `json:"points"`
@@ -97,7 +103,7 @@ var rules = []rule{
 	{[]string{"drivers/iommu/iommufd/hwpt_noiommu.c"}, []string{all, cdev, compat, mod, debug}, []string{none, bypass, intelOff}, "built only with IOMMUFD_NOIOMMU, and for devices without an IOMMU"},
 	{[]string{"drivers/iommu/iommufd/selftest.c", "drivers/iommu/iommufd/iommufd_test.h"}, nothing, nothing, "built only with IOMMUFD_TEST"},
 	{[]string{"drivers/iommu/iommufd/viommu.c", "drivers/iommu/iommufd/eventq.c", "drivers/iommu/iommufd/driver.c"}, withCdev, []string{none, intel, bypass}, "not reached there"},
-	{[]string{"drivers/iommu/iommufd/"}, withCdev, []string{none, intel, bypass, virtio}, "built only with IOMMUFD, which the profile does without a cdev not use"},
+	{[]string{"drivers/iommu/iommufd/"}, withCdev, []string{none, intel, bypass, virtio}, "nothing of iommufd behaves otherwise there"},
 	{[]string{"drivers/iommu/generic_pt/"}, withCdev, []string{none, intel, bypass, amd}, "no page table of this kind is used there"},
 	{[]string{"drivers/iommu/intel/"}, []string{all, debug}, []string{intel, bypass, intelOff}, "Intel's IOMMU alone"},
 	{[]string{"drivers/iommu/amd/"}, []string{all, debug}, []string{amd}, "AMD's IOMMU alone"},
@@ -144,10 +150,10 @@ func planFor(touched []string, l Level) Plan {
 		if !slices.Contains(plan.Points, Point{all, intel}) {
 			why = "they need an IOMMU, where nothing can show"
 		}
-		plan.Omitted = append(plan.Omitted, Omitted{"the kernel's own selftests", why})
+		plan.Omitted = append(plan.Omitted, Omitted{kernelSelftests, why})
 	}
 	if !plan.Kconfig {
-		plan.Omitted = append(plan.Omitted, Omitted{"the Kconfig statements", "no Kconfig file is touched"})
+		plan.Omitted = append(plan.Omitted, Omitted{kconfigStatements, "no Kconfig file is touched"})
 	}
 	switch l {
 	case Quick, Core:

@@ -273,6 +273,8 @@ func (r *Report) omitted(b *strings.Builder, head, form string) {
 		for _, p := range s.Plan.Points {
 			run[p.String()] = true
 		}
+		run[kernelSelftests] = run[kernelSelftests] || len(s.Plan.Selftests) > 0
+		run[kconfigStatements] = run[kconfigStatements] || s.Plan.Kconfig
 	}
 	var told []Omitted
 	for _, s := range r.States {
@@ -319,8 +321,11 @@ func (r *Report) GitHub(w io.Writer) error {
 		if d.Patch > 0 {
 			name = r.patch(d.Patch)
 		}
-		fmt.Fprintf(&b, "::%s %stitle=%s::%s\n", kind, place, property.Replace(name+": "+d.name()),
-			data.Replace(report.Clean(d.line())+"\n"+report.Clean(strings.Join(d.details(), "\n"))))
+		text := data.Replace(report.Clean(d.line()))
+		for _, line := range d.details() {
+			text += "%0A" + data.Replace(report.Clean(line))
+		}
+		fmt.Fprintf(&b, "::%s %stitle=%s::%s\n", kind, place, property.Replace(report.Clean(name+": "+d.name())), text)
 	}
 	kind := "notice"
 	if r.Verdict != verdict.Pass {
