@@ -48,6 +48,10 @@ func nothingBeforeBind(t *lab.T) {
 		t.Fails(err, unix.EINVAL, "%s: VFIO_DEVICE_GET_IRQ_INFO before bind", d.Model)
 		_, err = dev.IoctlValue(uapi.VFIO_DEVICE_RESET, 0)
 		t.Fails(err, unix.EINVAL, "%s: VFIO_DEVICE_RESET before bind", d.Model)
+		_, err = askHotReset(dev, hotResetRoom)
+		t.Fails(err, unix.EINVAL, "%s: VFIO_DEVICE_GET_PCI_HOT_RESET_INFO before bind", d.Model)
+		t.Fails(doHotReset(dev, goodHotReset), unix.EINVAL, "%s: VFIO_DEVICE_PCI_HOT_RESET before bind", d.Model)
+		t.Fails(dev.Arm(uapi.VFIO_PCI_REQ_IRQ_INDEX, t.Event()), unix.EINVAL, "%s: VFIO_DEVICE_SET_IRQS before bind", d.Model)
 		var feature [8]byte
 		_, err = dev.Ioctl(uapi.VFIO_DEVICE_FEATURE, unsafe.Pointer(&feature))
 		t.Fails(err, unix.EINVAL, "%s: VFIO_DEVICE_FEATURE before bind", d.Model)
@@ -86,6 +90,7 @@ func nothingBeforeBind(t *lab.T) {
 		if t.OK(err, "%s: mmap after bind", d.Model) {
 			t.OK(unix.Munmap(bar), "%s: munmap", d.Model)
 		}
+		t.OK(dev.Arm(uapi.VFIO_PCI_REQ_IRQ_INDEX, t.Event()), "%s: VFIO_DEVICE_SET_IRQS after bind", d.Model)
 		_, err = dev.TryAttach(ioas.ID)
 		t.OK(err, "%s: VFIO_DEVICE_ATTACH_IOMMUFD_PT after bind", d.Model)
 		t.OK(dev.Detach(), "%s: VFIO_DEVICE_DETACH_IOMMUFD_PT after bind", d.Model)

@@ -55,7 +55,7 @@ var dma = []Statement{
 	},
 	{
 		ID: "DM-08", Suite: "dma",
-		Promise:  "Closing a device takes bus master from it; opened again it has none until its user sets it, and then DMA works as before.",
+		Promise:  "Closing a device takes bus master from it; opened again it has none until its user sets it, and then DMA works as before. After a reset nothing moves until the device is set up anew.",
 		Source:   []string{"drivers/vfio/pci/vfio_pci_core.c"},
 		Requires: also(onNoiommu, Hugepages, Edu),
 		Evidence: []string{"IOMMU_IOAS_NOIOMMU_GET_PA", "dma.bytes", "sysfs.reads"},

@@ -6,7 +6,9 @@ import (
 	"bytes"
 
 	"noiommu-farm/suites/edu"
+	"noiommu-farm/suites/igb"
 	"noiommu-farm/suites/lab"
+	"noiommu-farm/suites/uapi"
 	"noiommu-farm/suites/witness"
 )
 
@@ -110,4 +112,40 @@ func closedDevice(t *lab.T) {
 		t.Must(dev.Close(), "close the cdev")
 		lab.Equal(t, d.BusMaster(t), false, "bus master after close")
 	}
+	for _, d := range t.Devices {
+		if d.Model == "igb" { // which resets itself
+			afterReset(t, d)
+		}
+	}
+}
+
+// afterReset is the part of DM-08 that is about a reset: what the device was
+// told before is forgotten, and nothing moves until it is told anew.
+func afterReset(t *lab.T, d *lab.Device) {
+	rings, source, target := t.Hugepages(1), t.Hugepages(1), t.Hugepages(1)
+	dev, ioas := t.ToAttached(d)
+	for i, m := range []*lab.Memory{rings, source, target} {
+		ioas.Map(m, iova*uint64(i+1))
+	}
+	at := address(t, ioas, iova, igb.RingBytes)
+	list := []igb.Copy{{From: address(t, ioas, 2*iova, igb.MaxCopy), To: address(t, ioas, 3*iova, igb.MaxCopy), N: igb.MaxCopy}}
+	moves := func(device *igb.Device, when string) {
+		clear(target.Bytes)
+		device.Run(list)
+		device.Moved(target.Bytes[:igb.MaxCopy], source.Bytes[:igb.MaxCopy], "igb: bytes written %s", when)
+	}
+	device := igb.New(dev, rings.Bytes, at)
+	moves(device, "before the reset")
+
+	clear(target.Bytes)
+	before := bytes.Clone(target.Bytes)
+	_, err := dev.IoctlValue(uapi.VFIO_DEVICE_RESET, 0)
+	t.Must(err, "igb: VFIO_DEVICE_RESET")
+	// The kernel puts the configuration back, bus master too; the rings are the
+	// device's own affair.
+	device.Start(list)
+	lab.Equal(t, edu.FirstDifference(target.Bytes, before), -1, "igb: first byte changed by what the reset should have forgotten")
+	moves(igb.New(dev, rings.Bytes, at), "after the reset, set up anew")
+	t.Must(dev.Close(), "close the cdev")
+	lab.Equal(t, d.BusMaster(t), false, "igb: bus master after close")
 }

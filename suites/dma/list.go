@@ -8,6 +8,7 @@ import (
 	"noiommu-farm/suites/edu"
 	"noiommu-farm/suites/igb"
 	"noiommu-farm/suites/lab"
+	"noiommu-farm/suites/witness"
 )
 
 // DM-07: one address and one length are enough for a list of descriptors over
@@ -56,5 +57,6 @@ func everyPage(t *lab.T, device *igb.Device, source, target *lab.Memory, from, t
 	if lab.Equal(t, edu.FirstDifference(target.Bytes, want), -1, "first wrong byte of the hugepage") {
 		t.Tally.Add("dma.bytes", uint64(moved))
 	}
+	witness.Sees(t, to, want[:16*lab.PageSize], "the first pages of the hugepage")
 	lab.Equal(t, edu.FirstDifference(source.Bytes, original), -1, "first byte of the source that changed")
 }

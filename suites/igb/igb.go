@@ -10,6 +10,7 @@
 package igb
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"time"
@@ -157,10 +158,31 @@ type Copy struct {
 // waits until the last is done. It asserts that the device says of each that
 // it is done, and how long it was.
 func (d *Device) Run(list []Copy) {
+	first := d.Start(list)
+	written := func(i int) []byte { return d.rings[ring+(first+i)%descriptors*descriptor:] }
+	done := func(i int) bool { return load32(&written(i)[8])&receiveDone != 0 }
+	d.await("the last copy", func() bool { return done(len(list) - 1) })
+	finished, whole := 0, 0
+	for i, c := range list {
+		if done(i) {
+			finished++
+		}
+		if int(binary.LittleEndian.Uint16(written(i)[12:])) == c.N {
+			whole++
+		}
+	}
+	lab.Equal(d.t, finished, len(list), "igb: copies done")
+	lab.Equal(d.t, whole, len(list), "igb: copies of the whole length")
+}
+
+// Start gives the device a list of copies, and returns the place of the first
+// in the rings. It does not wait; but the device has seen the list: it sends
+// while it is told to.
+func (d *Device) Start(list []Copy) (first int) {
 	if len(list) == 0 || len(list) > MaxCount {
 		panic(fmt.Sprintf("igb: a list of %d copies", len(list)))
 	}
-	first := d.tail
+	first = d.tail
 	for _, c := range list {
 		if c.N < MinCopy || c.N > MaxCopy {
 			panic(fmt.Sprintf("igb: a copy of %d bytes", c.N))
@@ -176,21 +198,15 @@ func (d *Device) Run(list []Copy) {
 	}
 	d.write(receiveRing+ringTail, uint32(d.tail))
 	d.write(transmitRing+ringTail, uint32(d.tail))
+	return first
+}
 
-	written := func(i int) []byte { return d.rings[ring+(first+i)%descriptors*descriptor:] }
-	done := func(i int) bool { return load32(&written(i)[8])&receiveDone != 0 }
-	d.await("the last copy", func() bool { return done(len(list) - 1) })
-	finished, whole := 0, 0
-	for i, c := range list {
-		if done(i) {
-			finished++
-		}
-		if int(binary.LittleEndian.Uint16(written(i)[12:])) == c.N {
-			whole++
-		}
+// Moved asserts that got is want after a run, and counts the bytes as
+// "dma.bytes" when it is.
+func (d *Device) Moved(got, want []byte, what string, args ...any) {
+	if lab.Equal(d.t, bytes.Equal(got, want), true, what+": are right", args...) {
+		d.t.Tally.Add("dma.bytes", uint64(len(want)))
 	}
-	lab.Equal(d.t, finished, len(list), "igb: copies done")
-	lab.Equal(d.t, whole, len(list), "igb: copies of the whole length")
 }
 
 // Raise has the device send the message of one MSI-X vector, which must be

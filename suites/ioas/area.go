@@ -102,6 +102,7 @@ func subPage(t *lab.T) {
 		lab.Equal(t, n, c.length, "unmap(%s): bytes", c.name)
 		lab.Equal(t, t.Pinned(), 0, "memory pinned after %s, kB", c.name)
 	}
+	lab.Equal(t, fd.IOAS().ID, ioas.ID+1, "id of the next object: the failures left none")
 	ioas.Map(m, iova)
 	dev.Attach(ioas)
 	ioas.ExpectPA(iova, lab.MaxLength, m.PA(0), m.Run(0))
