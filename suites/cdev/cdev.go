@@ -94,6 +94,9 @@ func nothingBeforeBind(t *lab.T) {
 		_, err = dev.TryAttach(ioas.ID)
 		t.OK(err, "%s: VFIO_DEVICE_ATTACH_IOMMUFD_PT after bind", d.Model)
 		t.OK(dev.Detach(), "%s: VFIO_DEVICE_DETACH_IOMMUFD_PT after bind", d.Model)
+		// The next function may be in the same IOMMU group, which belongs to one
+		// iommufd at a time.
+		t.Must(dev.Close(), "close the cdev")
 	}
 }
 
