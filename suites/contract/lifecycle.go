@@ -20,8 +20,8 @@ var lifecycle = []Statement{
 	},
 	{
 		ID: "LC-03", Suite: "lifecycle",
-		Promise:  "A device that is unplugged while it is used asks its user to let go and takes no new one; the open file and the addresses work until it is closed, then the device is gone.",
-		Source:   []string{"drivers/vfio/vfio_main.c:421-471", "drivers/vfio/pci/vfio_pci_core.c:1896-1916", "drivers/iommu/iommufd/io_pagetable.c:893-897"},
+		Promise: "A device that is unplugged while it is used asks its user to let go and takes no new one; the open file and the addresses work until it is closed, then the device is gone.",
+		Source:  []string{"drivers/vfio/vfio_main.c:421-471", "drivers/vfio/pci/vfio_pci_core.c:1896-1916", "drivers/iommu/iommufd/io_pagetable.c:893-897"},
 		// The button of a slot is an interrupt of its root port.
 		Requires: also(onNoiommu, Cdev, Hugepages, HotPlug, Unremapped),
 		Evidence: []string{"irq.events", "host.unplug", "host.unplugged", "VFIO_DEVICE_GET_INFO", "IOMMU_IOAS_NOIOMMU_GET_PA", "IOMMU_IOAS_NOIOMMU_GET_PA:EOPNOTSUPP", "IOMMU_DESTROY"},
