@@ -178,7 +178,7 @@ func TestTopologies(t *testing.T) {
 		IntelNoIntremap: {iommu: true, edu: true, port: true},
 		AMD:             {iommu: true, edu: true, port: true},
 		Virtio:          {iommu: true, edu: true, port: true},
-		Bypass:          {iommu: true, edu: true, intremap: true},
+		Bypass:          {iommu: true, edu: true},
 	}
 	for _, topology := range Topologies() {
 		got := promise{topology.IOMMU(), topology.Behind(Edu), topology.Behind(EduPort), topology.InterruptRemapping()}

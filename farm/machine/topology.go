@@ -20,9 +20,13 @@ const (
 	IntelNoIntremap Topology = "intel-nointremap" // VT-d without interrupt remapping
 	AMD             Topology = "amd"              // AMD-Vi without interrupt remapping
 	Virtio          Topology = "virtio"           // virtio-iommu, which has no interrupt remapping
-	// Bypass is Intel, and every root port is on a second host bridge that
-	// goes round the IOMMU: devices on the root bus are behind it, devices
-	// behind a root port are not.
+	// Bypass is VT-d, and every root port is on a second host bridge that
+	// goes round it: devices on the root bus are behind it, devices behind a
+	// root port are not. It has no interrupt remapping: with it, Linux gives
+	// no MSI to a device that no VT-d is in charge of (map_dev_to_ir in
+	// drivers/iommu/intel/irq_remapping.c), and interrupt pins do not work
+	// there either (see [Topology.Pins]), so that the devices would have no
+	// interrupts and the root ports no hotplug.
 	Bypass Topology = "bypass"
 )
 
@@ -47,12 +51,18 @@ func (t Topology) Behind(d Device) bool {
 	return t.IOMMU() && !(t == Bypass && d.RootPort())
 }
 
+// Pins says whether the interrupt pin of d reaches the guest. QEMU connects
+// those behind a second host bridge to PIRQE to PIRQH and tells the guest that
+// they are at LNKA to LNKD; Linux disables the links that nothing is said to
+// use.
+func (t Topology) Pins(d Device) bool { return !(t == Bypass && d.RootPort()) }
+
 // InterruptRemapping says whether the devices behind the IOMMU cannot forge
 // interrupts. Without it VFIO_DEVICE_BIND_IOMMUFD of such a device is EPERM
 // unless iommufd.allow_unsafe_interrupts=1, and VFIO_SET_IOMMU unless
 // vfio_iommu_type1.allow_unsafe_interrupts=1.
 func (t Topology) InterruptRemapping() bool {
-	return t == Intel || t == IntelPT || t == Bypass
+	return t == Intel || t == IntelPT
 }
 
 // Hardware says which IOMMU the machine has, whether or not the kernel is told
@@ -84,7 +94,7 @@ func (t Topology) parts() []part {
 		return []part{{"virtio-iommu-pci", []property{{"bus", "pcie.0"}, {"addr", hex(iommuSlot)}}}}
 	case Bypass:
 		return []part{
-			{"intel-iommu", []property{{"intremap", true}}},
+			{"intel-iommu", []property{{"intremap", false}}},
 			{"pxb-pcie", []property{{"id", "bypass"}, {"bus", "pcie.0"}, {"addr", hex(bypassSlot)},
 				{"bus_nr", hex(bypassBus)}, {"bypass_iommu", true}}},
 		}

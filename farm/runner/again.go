@@ -162,3 +162,13 @@ func QEMUVersion(ctx context.Context) (version string, accel string, err error) 
 	h, err := probe(ctx)
 	return h.version, string(h.accel), err
 }
+
+// QEMU is the version of this machine's QEMU.
+func QEMU() (string, error) {
+	_, version, err := machine.FindQEMU()
+	return version, err
+}
+
+// Suites is the image of a cell in which nothing runs but the farm's own
+// suites.
+func Suites() images.Spec { return imageSpec(matrix.Cell{}, nil) }

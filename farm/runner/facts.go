@@ -28,7 +28,7 @@ func hardware(m machine.Machine, config contract.Config) matrix.Hardware {
 			Port:      f.Device.RootPort() && config.HotplugPCIPCIe,
 			Functions: f.Device.Functions(),
 			FLR:       has.FLR,
-			INTx:      has.INTx,
+			INTx:      has.INTx && m.Topology.Pins(f.Device),
 			MSI:       has.MSI > 0,
 			MSIX:      has.MSIX > 0,
 		})

@@ -40,6 +40,11 @@ func findCapabilities(root, bdf string) (contract.Device, error) {
 		return has, err
 	}
 	readCapabilities(config, &has)
+	// QEMU wires the interrupt pins of a second host bridge to links that
+	// Linux has disabled: they reach nobody.
+	if path, err := os.Readlink(filepath.Join(root, "sys/bus/pci/devices", bdf)); err == nil {
+		has.INTx = has.INTx && strings.Contains(path, "/pci0000:00/")
+	}
 
 	slot, _, _ := strings.Cut(bdf, ".") // domain, bus and slot
 	functions, err := filepath.Glob(filepath.Join(root, "sys/bus/pci/devices", slot+".?"))
