@@ -20,6 +20,7 @@ import (
 // of sysfs (include/linux/ioport.h).
 const (
 	commandRegister  = 4
+	interruptPin     = 0x3d
 	commandMemory    = 1 << 1
 	commandBusMaster = 1 << 2
 
@@ -39,7 +40,7 @@ func wholeDevice(t *lab.T) {
 		lab.Equal(t, info.NumRegions, uapi.VFIO_PCI_NUM_REGIONS, "%s: regions", d.Model)
 		lab.Equal(t, info.NumIRQs, uapi.VFIO_PCI_NUM_IRQS, "%s: interrupt indexes", d.Model)
 
-		configuration(t, dev)
+		pin := configuration(t, dev)
 		mapped := 0
 		resources := t.Lines(d.Sysfs("resource"))
 		for bar := range uint32(uapi.VFIO_PCI_BAR5_REGION_INDEX + 1) {
@@ -59,7 +60,7 @@ func wholeDevice(t *lab.T) {
 			index, flags uint32
 			has          bool
 		}{
-			{uapi.VFIO_PCI_INTX_IRQ_INDEX, eventfd | uapi.VFIO_IRQ_INFO_MASKABLE | uapi.VFIO_IRQ_INFO_AUTOMASKED, d.Has.INTx},
+			{uapi.VFIO_PCI_INTX_IRQ_INDEX, eventfd | uapi.VFIO_IRQ_INFO_MASKABLE | uapi.VFIO_IRQ_INFO_AUTOMASKED, pin},
 			{uapi.VFIO_PCI_MSI_IRQ_INDEX, eventfd | noResize, d.Has.MSI},
 			{uapi.VFIO_PCI_MSIX_IRQ_INDEX, eventfd, d.Has.MSIX}, // may be resized or not
 			{uapi.VFIO_PCI_ERR_IRQ_INDEX, eventfd | noResize, true},
@@ -83,8 +84,8 @@ func wholeDevice(t *lab.T) {
 }
 
 // configuration reads the configuration space as sysfs shows it, and writes
-// the command register.
-func configuration(t *lab.T, dev *lab.Cdev) {
+// the command register. It says whether the function has an interrupt pin.
+func configuration(t *lab.T, dev *lab.Cdev) (pin bool) {
 	d := dev.Device
 	region, err := dev.Region(uapi.VFIO_PCI_CONFIG_REGION_INDEX)
 	t.Must(err, "%s: VFIO_DEVICE_GET_REGION_INFO(config)", d.Model)
@@ -118,6 +119,7 @@ func configuration(t *lab.T, dev *lab.Cdev) {
 		lab.Equal(t, got, bits, "%s: command register after %#x was written", d.Model, bits)
 		lab.Equal(t, d.BusMaster(t), bits&commandBusMaster != 0, "%s: bus master as sysfs shows it, after %#x was written", d.Model, bits)
 	}
+	return config[interruptPin] != 0
 }
 
 // memory compares a BAR with its resource, and reads it mapped and not; it
