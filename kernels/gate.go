@@ -45,6 +45,9 @@ func (c *Cache) Kconfig(ctx context.Context, s Source) ([]KconfigResult, error) 
 // that does not apply and an unknown architecture are *fault.Usage. What does
 // not hold is no error.
 func (c *Cache) JudgeKconfig(ctx context.Context, s Source, archs []string) (KconfigReport, error) {
+	if err := gate.CheckArchitectures(archs); err != nil {
+		return KconfigReport{}, err
+	}
 	report, err := c.kconfig(ctx, s, archs)
 	if err != nil {
 		return report, fmt.Errorf("judge Kconfig: %w", err)

@@ -68,6 +68,10 @@ func TestNeighbourEqualsClean(t *testing.T) {
 		path := filepath.Join(tree, name)
 		write(t, path, "#define FARM_LINE \"moves every line number\"\n"+string(read(t, path)))
 	}
+	// A makefile of a driver too: one more object, and a flag for the others.
+	makefile := filepath.Join(tree, "drivers/vfio/Makefile")
+	write(t, makefile, string(read(t, makefile))+"ccflags-y += -DFARM_FLAG=1\nobj-$(CONFIG_VFIO) += farm_probe.o\n")
+	write(t, filepath.Join(tree, "drivers/vfio/farm_probe.c"), "#ifndef FARM_FLAG\n#error no flag\n#endif\nint farm_probe;\n")
 	changed, err := ParseSource("tree:" + tree)
 	if err != nil {
 		t.Fatal(err)

@@ -37,6 +37,12 @@ func Architectures() []string {
 	return names
 }
 
+// CheckArchitectures refuses a name that the gate does not know.
+func CheckArchitectures(names []string) error {
+	_, err := architecturesOf(names)
+	return err
+}
+
 // architecturesOf finds them by name; none is all. An unknown name is a
 // *fault.Usage.
 func architecturesOf(names []string) ([]architecture, error) {
