@@ -141,7 +141,13 @@ func (p *programs) start(r *wire.Run, dir string, stdout, stderr *stream, socket
 		attr.Env = append(attr.Env, fmt.Sprintf("%s=%d", wire.HostEnv, len(attr.Files)))
 		attr.Files = append(attr.Files, socket.Fd())
 	}
-	pid, ended, err := p.nursery.start(r.Argv, attr)
+	argv, err := restrict(r.Privileges, r.Argv, attr)
+	if err != nil {
+		stdout.close()
+		stderr.close()
+		return 0, nil, err
+	}
+	pid, ended, err := p.nursery.start(argv, attr)
 	if err != nil {
 		stdout.close()
 		stderr.close()

@@ -71,6 +71,8 @@ type Machine struct {
 	MemoryMiB int        `json:"memory_mib"`
 	Accel     string     `json:"accel"`
 	QEMU      string     `json:"qemu"` // version
+	// Privileges are those of the test programs.
+	Privileges contract.Privileges `json:"privileges,omitempty"`
 	// Parameters are those that the kernel got after the machine's own.
 	Parameters []string `json:"parameters,omitempty"`
 }
@@ -88,12 +90,16 @@ type Program struct {
 	Argv    []string      `json:"argv"`
 	Env     []string      `json:"env,omitempty"`
 	Timeout time.Duration `json:"timeout"`
-	Host    bool          `json:"host,omitempty"` // it may ask the host; see wire.HostEnv
+	// Privileges are what it may do; "" is root.
+	Privileges contract.Privileges `json:"privileges,omitempty"`
+	Host       bool                `json:"host,omitempty"` // it may ask the host; see wire.HostEnv
 	// Tests are the results that must be there, no more and no fewer. Nil
 	// means that the program itself decides which tests it has.
 	Tests []Expected `json:"tests,omitempty"`
 	// Skips says which of the program's own tests must be skipped.
 	Skips []contract.Skip `json:"skips,omitempty"`
+	// Device is the one that it is run on, where it is run on one.
+	Device *contract.Device `json:"device,omitempty"`
 	// Findings says which of its own tests must fail, and why.
 	Findings []contract.Finding `json:"findings,omitempty"`
 }

@@ -22,16 +22,17 @@ import (
 )
 
 type runCmd struct {
-	Kernel   []string `help:"Kernel source: debian:7.3, debian:7.2, debian:6.12, tree:DIR, tree:DIR@REF or tarball:FILE. May be repeated." default:"debian:7.3" placeholder:"SOURCE" sep:"none"`
-	Series   string   `help:"Patches to put on every kernel source: an mbox (of a thread too), a maildir, a directory of .patch files, a .patch, any of them with @vN for a version, or a range of commits DIR@A..B." placeholder:"SERIES"`
-	Config   []string `help:"Configuration: a list of names and .config files with commas between them, as in noiommu,my.config. May be repeated." default:"noiommu" placeholder:"NAMES" sep:"none"`
-	Topology []string `help:"What stands between the devices and memory: none, intel, intel-pt, intel-off, intel-nointremap, amd, virtio, bypass. May be a list." default:"none,intel" placeholder:"NAME"`
-	Device   []string `help:"Emulated PCI devices under test: edu, edu-port, edu-multifunction, igb, e1000e, nvme. May be a list; twice the same is two of them." default:"edu,igb" placeholder:"MODEL"`
-	Suite    []string `help:"Run only these suites, or SUITE/PROGRAM of the kernel's own selftests; --suite, --test, --core and --program add up. Default: all but what is for --nightly." placeholder:"NAME"`
-	Test     []string `help:"Run only the tests of these statements of the contract, as in PA-02. May be a list." placeholder:"ID"`
-	Core     bool     `help:"Run the core statements of the contract: what a gate runs. Adds up with --suite, --test and --program."`
-	Nightly  bool     `help:"Run also what takes long or is meant as stress, and the kernel's own selftests that are off by default."`
-	Program  []string `help:"Run your own static test program that prints KTAP, with arguments after it in the same word: \"./mytest -v {igb}\". {edu} and {igb} become the address of the device. May be repeated." placeholder:"\"FILE ARG...\"" sep:"none"`
+	Kernel     []string `help:"Kernel source: debian:7.3, debian:7.2, debian:6.12, tree:DIR, tree:DIR@REF or tarball:FILE. May be repeated." default:"debian:7.3" placeholder:"SOURCE" sep:"none"`
+	Series     string   `help:"Patches to put on every kernel source: an mbox (of a thread too), a maildir, a directory of .patch files, a .patch, any of them with @vN for a version, or a range of commits DIR@A..B." placeholder:"SERIES"`
+	Config     []string `help:"Configuration: a list of names and .config files with commas between them, as in noiommu,my.config. May be repeated." default:"noiommu" placeholder:"NAMES" sep:"none"`
+	Topology   []string `help:"What stands between the devices and memory: none, intel, intel-pt, intel-off, intel-nointremap, amd, virtio, bypass. May be a list." default:"none,intel" placeholder:"NAME"`
+	Device     []string `help:"Emulated PCI devices under test: edu, edu-port, edu-multifunction, igb, e1000e, nvme. May be a list; twice the same is two of them." default:"edu,igb" placeholder:"MODEL"`
+	Privileges []string `help:"What the test programs may do: root, no-rawio (root without CAP_SYS_RAWIO), user-namespace, unprivileged, low-memlock (root without CAP_IPC_LOCK, RLIMIT_MEMLOCK of 64 KiB). May be a list." default:"root" placeholder:"NAME"`
+	Suite      []string `help:"Run only these suites, or SUITE/PROGRAM of the kernel's own selftests; --suite, --test, --core and --program add up. Default: all but what is for --nightly." placeholder:"NAME"`
+	Test       []string `help:"Run only the tests of these statements of the contract, as in PA-02. May be a list." placeholder:"ID"`
+	Core       bool     `help:"Run the core statements of the contract: what a gate runs. Adds up with --suite, --test and --program."`
+	Nightly    bool     `help:"Run also what takes long or is meant as stress, and the kernel's own selftests that are off by default."`
+	Program    []string `help:"Run your own static test program that prints KTAP, with arguments after it in the same word: \"./mytest -v {igb}\". {edu} and {igb} become the address of the device. May be repeated." placeholder:"\"FILE ARG...\"" sep:"none"`
 
 	Timeout     time.Duration `help:"Time limit of each test program before it is scaled for slow machines and debug kernels. Default: its own." placeholder:"5m"`
 	Jobs        int           `short:"j" help:"Cells at once." default:"${cpus}"`
@@ -70,6 +71,7 @@ func (c *runCmd) Run(s *surroundings) error {
 		Sources:    c.Kernel,
 		Configs:    c.Config,
 		Topologies: c.Topology,
+		Privileges: c.Privileges,
 		Guest: matrix.Guest{
 			Devices:     c.Device,
 			CPUs:        c.CPUs,

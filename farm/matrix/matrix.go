@@ -6,6 +6,7 @@
 package matrix
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path"
@@ -23,6 +24,9 @@ type Axes struct {
 	Series     string   // put on every source: a name that the runner is given with it; "" none
 	Configs    []string // "noiommu"
 	Topologies []string // "none", "intel"
+
+	// Privileges of the test programs; empty is root alone.
+	Privileges []string
 
 	// Guest is the same for every cell.
 	Guest Guest
@@ -63,6 +67,8 @@ type Cell struct {
 	Series   string // on the source; "" none
 	Config   string
 	Topology string
+	// Privileges of the test programs; "" is root.
+	Privileges contract.Privileges
 	Guest
 	Selection
 }
@@ -77,7 +83,7 @@ func Product(a Axes) (Plan, error) {
 	for _, axis := range []struct {
 		key    string
 		values []string
-	}{{"--kernel", a.Sources}, {"--config", a.Configs}, {"--topology", a.Topologies}} {
+	}{{"--kernel", a.Sources}, {"--config", a.Configs}, {"--topology", a.Topologies}, {"--privileges", a.privileges()}} {
 		if len(axis.values) == 0 {
 			return Plan{}, &fault.Usage{Key: axis.key, Err: fmt.Errorf("at least one value is needed")}
 		}
@@ -88,24 +94,51 @@ func Product(a Axes) (Plan, error) {
 	if err := a.Select.check(); err != nil {
 		return Plan{}, err
 	}
+	for _, p := range a.privileges() {
+		if !slices.Contains(contract.AllPrivileges, contract.Privileges(p)) {
+			return Plan{}, &fault.Usage{Key: "--privileges", Value: p, Allowed: allPrivileges()}
+		}
+	}
 	var plan Plan
 	for _, source := range a.Sources {
 		for _, config := range a.Configs {
 			for _, topology := range a.Topologies {
-				plan.Cells = append(plan.Cells, Cell{
-					Name:      cellName(withSeries(source, a.Series), config, topology),
-					Source:    source,
-					Series:    a.Series,
-					Config:    config,
-					Topology:  topology,
-					Guest:     a.Guest,
-					Selection: a.Select,
-				})
+				for _, privileges := range a.privileges() {
+					parts := []string{withSeries(source, a.Series), config, topology}
+					if privileges != string(contract.Root) {
+						parts = append(parts, privileges)
+					}
+					plan.Cells = append(plan.Cells, Cell{
+						Name:       cellName(parts...),
+						Source:     source,
+						Series:     a.Series,
+						Config:     config,
+						Topology:   topology,
+						Privileges: contract.Privileges(privileges),
+						Guest:      a.Guest,
+						Selection:  a.Select,
+					})
+				}
 			}
 		}
 	}
 	number(plan.Cells)
 	return plan, nil
+}
+
+func (a Axes) privileges() []string {
+	if len(a.Privileges) == 0 {
+		return []string{string(contract.Root)}
+	}
+	return a.Privileges
+}
+
+func allPrivileges() []string {
+	var all []string
+	for _, p := range contract.AllPrivileges {
+		all = append(all, string(p))
+	}
+	return all
 }
 
 var notInNames = regexp.MustCompile(`[^a-zA-Z0-9.,+_]+`)
@@ -245,7 +278,7 @@ func (c Cell) Facts(release string, config contract.Config, hw Hardware) contrac
 		Hugepages1G:   c.Hugepages1G,
 		MemoryAbove4G: hw.MemoryAbove4G,
 		Host:          true,
-		Privileges:    contract.Root,
+		Privileges:    cmp.Or(c.Privileges, contract.Root),
 		Devices:       hw.Devices,
 	}
 }

@@ -76,12 +76,13 @@ func TestNames(t *testing.T) {
 func TestRefused(t *testing.T) {
 	good := Axes{Sources: []string{"s"}, Configs: []string{"c"}, Topologies: []string{"none"}}
 	for key, spoil := range map[string]func(*Axes){
-		"--kernel":   func(a *Axes) { a.Sources = nil },
-		"--config":   func(a *Axes) { a.Configs = []string{"x", "y", "x"} },
-		"--topology": func(a *Axes) { a.Topologies = []string{"none", "none"} },
-		"--suite":    func(a *Axes) { a.Select.Suites = []string{"vfoi"} },
-		"--nightly":  func(a *Axes) { a.Select.Nightly, a.Select.Core = true, true },
-		"--test":     func(a *Axes) { a.Select.Tests = []string{"PA-02", "pa-02"} },
+		"--kernel":     func(a *Axes) { a.Sources = nil },
+		"--config":     func(a *Axes) { a.Configs = []string{"x", "y", "x"} },
+		"--topology":   func(a *Axes) { a.Topologies = []string{"none", "none"} },
+		"--suite":      func(a *Axes) { a.Select.Suites = []string{"vfoi"} },
+		"--privileges": func(a *Axes) { a.Privileges = []string{"root", "admin"} },
+		"--nightly":    func(a *Axes) { a.Select.Nightly, a.Select.Core = true, true },
+		"--test":       func(a *Axes) { a.Select.Tests = []string{"PA-02", "pa-02"} },
 	} {
 		a := good
 		spoil(&a)
@@ -97,6 +98,24 @@ func TestRefused(t *testing.T) {
 		if _, err := Product(a); err != nil {
 			t.Errorf("%s: %v", suite, err)
 		}
+	}
+}
+
+// Privileges are an axis, and part of a cell's name where they are not root's.
+func TestPrivileges(t *testing.T) {
+	plan, err := Product(Axes{Sources: []string{"s"}, Configs: []string{"c"}, Topologies: []string{"none"}, Privileges: allPrivileges()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for i, c := range plan.Cells {
+		names = append(names, c.Name)
+		if f := c.Facts("7.3.4", contract.Config{}, Hardware{}); f.Privileges != contract.AllPrivileges[i] {
+			t.Errorf("%s: facts say %s", c.Name, f.Privileges)
+		}
+	}
+	if got := strings.Join(names, " "); got != "s_c_none s_c_none_no-rawio s_c_none_user-namespace s_c_none_unprivileged s_c_none_low-memlock" {
+		t.Errorf("cells %s", got)
 	}
 }
 

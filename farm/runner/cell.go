@@ -120,6 +120,7 @@ func (r *run) plan(c *prepared) cellPlan {
 				Accel:     string(r.host.accel),
 				QEMU:      r.host.version,
 
+				Privileges: facts.Privileges,
 				Parameters: kernelParameters(c, facts),
 			},
 			Image:    c.image.SHA256,

@@ -369,7 +369,7 @@ func (c *conversation) run(ctx context.Context, p results.Program, argv []string
 	}
 	doing := "program " + p.Name
 	err := c.send(ctx, doing, wire.ToGuest{Run: &wire.Run{
-		ID: p.ID, Name: p.Name, Argv: argv, Env: p.Env, TimeoutMS: p.Timeout.Milliseconds(), Host: p.Host && c.answer != nil,
+		ID: p.ID, Name: p.Name, Argv: argv, Env: p.Env, TimeoutMS: p.Timeout.Milliseconds(), Host: p.Host && c.answer != nil, Privileges: string(p.Privileges),
 	}})
 	if err != nil {
 		return err

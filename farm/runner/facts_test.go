@@ -62,8 +62,8 @@ func TestPreferred(t *testing.T) {
 		"edu@iommu":     {{Model: "igb"}, {Model: "edu", Behind: true}},
 		"nvme@no-iommu": {{Model: "nvme"}},
 	} {
-		if got := preferred(devices); got != want {
-			t.Errorf("of %v: %s, want %s", devices, got, want)
+		if d := preferred(devices); sided(d.Model, d.Behind) != want {
+			t.Errorf("of %v: %+v, want %s", devices, d, want)
 		}
 	}
 }

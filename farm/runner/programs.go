@@ -55,6 +55,9 @@ func programs(c matrix.Cell, facts contract.Facts, selftests []kernels.Selftest,
 		id++
 		p.ID = id
 		p.Timeout = limit(own)
+		if facts.Privileges != contract.Root {
+			p.Privileges = facts.Privileges
+		}
 		*list = append(*list, p)
 	}
 
@@ -110,7 +113,7 @@ func kselftests(c matrix.Cell, facts contract.Facts, built []kernels.Selftest, a
 		}
 		known := contract.FindKselftest(t.Suite, t.Name)
 		name := t.Suite + "/" + t.Name
-		if unmet := facts.Unmet(known.Requires); len(unmet) > 0 {
+		if unmet := (contract.Statement{Requires: known.Requires}).Unmet(facts); len(unmet) > 0 {
 			absent = append(absent, results.Absent{Name: name, Reason: contract.SkipReason(unmet)})
 			continue
 		}
@@ -132,7 +135,9 @@ func kselftests(c matrix.Cell, facts contract.Facts, built []kernels.Selftest, a
 		if t.Suite == "vfio" {
 			// libvfio takes the device from the last argument
 			// (tools/testing/selftests/vfio/lib/libvfio.c).
-			p.Argv = append(p.Argv, fmt.Sprintf(bdfOf, preferred(facts.Devices)))
+			on := preferred(facts.Devices)
+			p.Device = &on
+			p.Argv = append(p.Argv, fmt.Sprintf(bdfOf, sided(on.Model, on.Behind)))
 		}
 		add(p, cmp.Or(known.Limit, kselftestTimeout))
 	}
@@ -142,7 +147,7 @@ func kselftests(c matrix.Cell, facts contract.Facts, built []kernels.Selftest, a
 // preferred is the device that the kernel's selftests are run on: one behind
 // an IOMMU where there is one, and igb rather than another, because it can
 // reset itself and has MSI-X, without which tests would be skipped.
-func preferred(devices []contract.Device) string {
+func preferred(devices []contract.Device) contract.Device {
 	worth := func(d contract.Device) int {
 		n := 0
 		if d.Behind {
@@ -153,8 +158,7 @@ func preferred(devices []contract.Device) string {
 		}
 		return n
 	}
-	best := slices.MaxFunc(devices, func(a, b contract.Device) int { return worth(a) - worth(b) })
-	return sided(best.Model, best.Behind)
+	return slices.MaxFunc(devices, func(a, b contract.Device) int { return worth(a) - worth(b) })
 }
 
 // checkKselftests refuses a selftest asked for by a name that the tree does not

@@ -5,6 +5,7 @@ package runner
 import (
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"noiommu-farm/guestagent/wire"
 	"noiommu-farm/internal/fault"
 	"noiommu-farm/kernels"
+	"noiommu-farm/results"
 	"noiommu-farm/suites/contract"
 )
 
@@ -175,4 +177,34 @@ func readFile(t *testing.T, path string) string {
 		t.Fatal(err)
 	}
 	return string(text)
+}
+
+// With fewer privileges nothing runs that needs more, and the rest is started
+// with exactly these.
+func TestPrivileges(t *testing.T) {
+	c, _, intel := cellOf(matrix.Selection{})
+	intel.Privileges = contract.NoRawIO
+	ph, absent := programs(c, intel, built, own)
+	for _, p := range ph.all() {
+		if p.Privileges != contract.NoRawIO {
+			t.Errorf("%s is started with privileges %q", p.Name, p.Privileges)
+		}
+		for _, e := range p.Tests {
+			s, _ := contract.ByID(e.Name[strings.LastIndex(e.Name, ".")+1:])
+			if allowed := slices.Contains(s.Privileges, contract.NoRawIO); !allowed && e.Skip == "" {
+				t.Errorf("%s runs, which needs root", e.Name)
+			}
+		}
+	}
+	if len(absent) != len(built) || !slices.ContainsFunc(absent, func(a results.Absent) bool { return a.Reason == "requires root" }) {
+		t.Errorf("absent: %+v", absent)
+	}
+	if wire.MemlockLimit != contract.MemlockLimit {
+		t.Errorf("the agent sets a limit of %d, the contract says %d", wire.MemlockLimit, contract.MemlockLimit)
+	}
+	for _, p := range contract.AllPrivileges {
+		if !slices.Contains([]string{wire.Root, wire.NoRawIO, wire.UserNamespace, wire.Unprivileged, wire.LowMemlock}, string(p)) {
+			t.Errorf("the agent does not know the privileges %s", p)
+		}
+	}
 }

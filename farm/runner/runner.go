@@ -34,6 +34,7 @@ import (
 	"noiommu-farm/results"
 	"noiommu-farm/results/ktap"
 	"noiommu-farm/results/verdict"
+	"noiommu-farm/suites/contract"
 )
 
 // Options say how a plan is carried out.
@@ -273,6 +274,9 @@ func (r *run) build(ctx context.Context, cells []*prepared) error {
 		c.config = string(text)
 		if err := checkKselftests(c.Cell, b.Selftests); err != nil {
 			return err
+		}
+		if c.Privileges == contract.UserNamespace && b.Config["USER_NS"] != "y" {
+			return &fault.Usage{Key: "--privileges", Value: string(c.Privileges), Err: errors.New("the kernel was built without CONFIG_USER_NS")}
 		}
 		spec := imageSpec(c.Cell, b.Selftests)
 		modules, err := moduleFiles(b.Modules)

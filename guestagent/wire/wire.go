@@ -144,7 +144,21 @@ type Run struct {
 	Env       []string `json:"env"`
 	TimeoutMS int64    `json:"timeout_ms"`     // above 0; after it the program's process group is killed
 	Host      bool     `json:"host,omitempty"` // the program may ask the host; see [HostEnv]
+	// Privileges are what the program may do; "" is [Root].
+	Privileges string `json:"privileges,omitempty"`
 }
+
+// Privileges of a program.
+const (
+	Root          = "root"           // user 0 with every capability
+	NoRawIO       = "no-rawio"       // the same without CAP_SYS_RAWIO
+	UserNamespace = "user-namespace" // user 0 of a user namespace of its own
+	Unprivileged  = "unprivileged"   // another user, without capabilities
+	LowMemlock    = "low-memlock"    // root without CAP_IPC_LOCK, with MemlockLimit
+)
+
+// MemlockLimit is RLIMIT_MEMLOCK under [LowMemlock], in bytes.
+const MemlockLimit = 64 << 10
 
 // Kill ends a running program before its time.
 type Kill struct {

@@ -3,6 +3,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -66,9 +67,11 @@ func columns(cells []*verdict.Cell) []string {
 		source,
 		func(c *verdict.Cell) string { return c.Kernel.Config },
 		func(c *verdict.Cell) string { return "IOMMU " + c.Machine.Topology },
+		func(c *verdict.Cell) string { return string(cmp.Or(c.Machine.Privileges, contract.Root)) },
 	}
+	const always = 2 // the topology
 	for i, part := range parts {
-		differs := i == len(parts)-1
+		differs := i == always || part(cells[0]) != string(contract.Root) && i == always+1
 		for _, c := range cells {
 			differs = differs || part(c) != part(cells[0])
 		}

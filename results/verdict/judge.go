@@ -523,6 +523,9 @@ func firstComplaint(got ktap.Test) string {
 // judgeOwn judges a program that decides for itself which tests it has: one of
 // the kernel's own, or the user's.
 func judgeOwn(p results.Program, report ktap.Report, facts contract.Facts) []Test {
+	if p.Device != nil {
+		facts.Devices = []contract.Device{*p.Device}
+	}
 	var tests []Test
 	for _, got := range report.Tests {
 		t := Test{Name: got.Name, Diagnostics: got.Diagnostics}

@@ -35,7 +35,8 @@ func (s Skip) Matches(name string) bool {
 // 7.3.4 (tools/testing/selftests/{vfio,iommu}).
 var Kselftests = []Kselftest{
 	{Suite: "vfio", Program: "vfio_iommufd_setup_test", Requires: []Requirement{IOMMU, Cdev}},
-	{Suite: "vfio", Program: "vfio_pci_device_test", Requires: []Requirement{IOMMU, Cdev}},
+	{Suite: "vfio", Program: "vfio_pci_device_test", Requires: []Requirement{IOMMU, Cdev},
+		Skips: []Skip{{Match: "vfio_pci_device_test.reset", Unless: Reset}, {Match: "vfio_pci_irq_test.msix.*", Unless: MSIX}}},
 	{Suite: "vfio", Program: "vfio_dma_mapping_test", Requires: []Requirement{IOMMU, Cdev, Group, Hugepages},
 		Skips: []Skip{{Match: "*_anonymous_hugetlb_1gb.*", Unless: Hugepages1G}}},
 	{Suite: "vfio", Program: "vfio_dma_mapping_mmio_test", Requires: []Requirement{IOMMU, Cdev, Group}},

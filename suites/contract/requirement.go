@@ -73,6 +73,7 @@ const (
 	TwoDevices    Requirement = "two-devices"   // two functions
 	Multifunction Requirement = "multifunction" // two functions of one slot
 	FLR           Requirement = "flr"           // a function level reset
+	Reset         Requirement = "reset"         // a reset of its own, or of a bus that it has alone
 	INTx          Requirement = "intx"          // an interrupt pin
 	MSI           Requirement = "msi"           // MSI
 	MSIX          Requirement = "msi-x"         // MSI-X
@@ -142,6 +143,7 @@ var conditions = map[Requirement]func(f Facts) bool{
 	TwoDevices:    func(f Facts) bool { return len(f.Devices) >= 2 },
 	Multifunction: func(f Facts) bool { return f.has(func(d Device) bool { return d.Functions >= 2 }) },
 	FLR:           func(f Facts) bool { return f.has(func(d Device) bool { return d.FLR }) },
+	Reset:         func(f Facts) bool { return f.has(func(d Device) bool { return d.FLR || d.Port && d.Functions == 1 }) },
 	INTx:          func(f Facts) bool { return f.has(func(d Device) bool { return d.INTx }) },
 	MSI:           func(f Facts) bool { return f.has(func(d Device) bool { return d.MSI }) },
 	MSIX:          func(f Facts) bool { return f.has(func(d Device) bool { return d.MSIX }) },
