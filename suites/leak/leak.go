@@ -9,6 +9,7 @@
 package leak
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -23,58 +24,100 @@ import (
 
 const slabs = "/sys/kernel/slab"
 
-// Slab is how many objects of each of kmalloc's caches are allocated.
-type Slab map[string]int
-
-// CountSlab counts them, after what the processors keep for themselves was
-// given back. With KASAN, which holds freed objects back for a while, it is
-// empty: there [Lost] tells more.
-func CountSlab(t *lab.T) Slab {
-	count := Slab{}
-	if t.Facts.Meets(contract.KASAN) {
-		return count
-	}
-	caches, err := filepath.Glob(slabs + "/kmalloc-*")
-	t.Must(err, "list the caches")
-	if len(caches) == 0 {
-		t.Fatalf("no kmalloc cache in %s: the kernel needs CONFIG_SLUB_DEBUG", slabs)
-	}
-	for _, cache := range caches {
-		t.Must(t.WriteFile(cache+"/shrink", "1"), "shrink %s", cache)
-		// "123 N0=123"
-		text, _, _ := strings.Cut(t.ReadFile(cache+"/objects"), " ")
-		n, err := strconv.Atoi(text)
-		t.Must(err, "parse the objects of %s", cache)
-		count[filepath.Base(cache)] = n
-	}
-	return count
+// Slab is how many objects of each of kmalloc's caches were allocated at a
+// time.
+type Slab struct {
+	t      *lab.T
+	caches []cache
 }
 
-// Flat asserts that no cache has grown by limit objects or more since before.
-// The limit leaves room for what the rest of the kernel does meanwhile, so it
-// must be less than what one lost object a round would make. What is freed
-// late is waited for.
-func (before Slab) Flat(t *lab.T, limit int, what string) {
-	for deadline := time.Now().Add(lab.Patience(late)); before.grown(CountSlab(t), limit) && time.Now().Before(deadline); {
+// cache is one of kmalloc's caches. Its files are opened once: every open of a
+// file in sysfs is an object that is freed later.
+type cache struct {
+	name            string
+	shrink, objects *os.File
+	before          int
+}
+
+// CountSlab counts them, after what the processors keep for themselves was
+// given back. With KASAN, which holds freed objects back for a while, nothing
+// is counted: there [None] tells more.
+func CountSlab(t *lab.T) *Slab {
+	s := &Slab{t: t}
+	if t.Facts.Meets(contract.KASAN) {
+		return s
+	}
+	dirs, err := filepath.Glob(slabs + "/kmalloc-*")
+	t.Must(err, "list the caches")
+	if len(dirs) == 0 {
+		t.Fatalf("no kmalloc cache in %s: the kernel needs CONFIG_SLUB_DEBUG", slabs)
+	}
+	open := func(path string, flags int) *os.File {
+		f, err := os.OpenFile(path, flags, 0)
+		t.Must(err, "open %s", path)
+		t.Cleanup(func() { f.Close() })
+		return f
+	}
+	for _, dir := range dirs {
+		s.caches = append(s.caches, cache{
+			name: filepath.Base(dir), shrink: open(dir+"/shrink", os.O_WRONLY), objects: open(dir+"/objects", os.O_RDONLY),
+		})
+	}
+	for i, n := range s.count() {
+		s.caches[i].before = n
+	}
+	return s
+}
+
+// count is how many objects each cache has now.
+func (s *Slab) count() []int {
+	for _, c := range s.caches {
+		_, err := c.shrink.WriteAt([]byte("1"), 0)
+		s.t.Tally.Did("sysfs.writes", err)
+		s.t.Must(err, "shrink %s", c.name)
+	}
+	counts := make([]int, len(s.caches))
+	text := make([]byte, 128)
+	for i, c := range s.caches {
+		// "123 N0=123"
+		n, err := c.objects.ReadAt(text, 0)
+		if err != io.EOF {
+			s.t.Must(err, "read the objects of %s", c.name)
+		}
+		number, _, _ := strings.Cut(strings.TrimSpace(string(text[:n])), " ")
+		counts[i], err = strconv.Atoi(number)
+		s.t.Tally.Did("sysfs.reads", err)
+		s.t.Must(err, "parse the objects of %s", c.name)
+	}
+	return counts
+}
+
+// Flat asserts that no cache has grown by limit objects or more since they were
+// counted. The limit leaves room for what the rest of the kernel does
+// meanwhile, so it must be less than what one lost object a round would make.
+// What is freed late is waited for.
+func (s *Slab) Flat(limit int, what string) {
+	var counts []int
+	grown := func() bool {
+		counts = s.count()
+		for i, c := range s.caches {
+			if counts[i] >= c.before+limit {
+				return true
+			}
+		}
+		return false
+	}
+	for deadline := time.Now().Add(lab.Patience(late)); grown() && time.Now().Before(deadline); {
 		time.Sleep(100 * time.Millisecond)
 	}
-	for name, n := range CountSlab(t) {
-		lab.Above(t, before[name]+limit, n, "%s: objects in %s before, and room", what, name)
+	for i, c := range s.caches {
+		lab.Above(s.t, limit, counts[i]-c.before, "%s: objects of %s that may be more than before", what, c.name)
 	}
 }
 
 // late is how long the kernel may take to free what nobody has any more: it
 // waits for all processors, and does some of it in bulk.
 const late = 10 * time.Second
-
-func (before Slab) grown(now Slab, limit int) bool {
-	for name, n := range now {
-		if n >= before[name]+limit {
-			return true
-		}
-	}
-	return false
-}
 
 // Available is MemAvailable of /proc/meminfo, in kB.
 func Available(t *lab.T) int {

@@ -28,7 +28,7 @@ func failedBind(t *lab.T) {
 		t.Fails(t.Bind(d), unix.EINVAL, "bind with the mode off")
 		notRegistered(t, d, cdev, group)
 	}
-	slab.Flat(t, rounds/4, "after binds with the mode off")
+	slab.Flat(rounds/4, "after binds with the mode off")
 	t.SetUnsafeMode(true)
 	if t.Facts.Meets(contract.Failslab) {
 		spared := faults.Nothing

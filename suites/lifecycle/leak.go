@@ -33,7 +33,7 @@ func rebind(t *lab.T) {
 	}
 	lab.Equal(t, t.TablePages(), before, "pages of I/O page tables")
 	lab.Equal(t, t.Pinned(), 0, "memory pinned, kB")
-	slab.Flat(t, rounds/4, "after the rounds")
+	slab.Flat(rounds/4, "after the rounds")
 	leak.None(t, "after the rounds")
 }
 
