@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noiommu-farm/suites/lab"
+	"noiommu-farm/suites/uapi"
 )
 
 // Tests are the suite's tests.
@@ -94,9 +95,9 @@ func bindOrdinary(t *lab.T, d *lab.Device) {
 // useOrdinary opens the device in each way: root owns the nodes, and no
 // capability is asked for on top of that. The kernel has nothing to say of it.
 func useOrdinary(t *lab.T, d *lab.Device) {
-	log := t.KernelLog()
+	config, log := t.Facts.Config, t.KernelLog()
 	t.WithCaps(0, func() {
-		if t.Facts.Config.Cdev {
+		if config.Cdev {
 			dev, err := t.TryOpen(t.CdevPath(d), d)
 			if t.OK(err, "%s: open the cdev without capabilities", d.Model) {
 				dev.Bind(t.IOMMUFD())
@@ -105,11 +106,30 @@ func useOrdinary(t *lab.T, d *lab.Device) {
 				t.Must(dev.Close(), "close the cdev")
 			}
 		}
-		if t.Facts.Config.Group {
-			t.Must(t.OpenGroup(d).Close(), "close the group")
+		if config.Group && config.Container {
+			useGroup(t, d, "native container", t.OpenContainer(), unix.ENODEV)
+		}
+		if config.Group && config.IOMMUFD {
+			useGroup(t, d, "compat container", t.IOMMUFD().Container(), unix.EINVAL)
 		}
 	})
 	lab.Equal(t, lab.Count(log.Messages(), "vfio-noiommu"), 0, "%s: messages of vfio-noiommu", d.Model)
+}
+
+// useGroup opens the device through its group in a container, which has
+// translation to offer, and refuses the lack of it with an errno of its own.
+func useGroup(t *lab.T, d *lab.Device, way string, container *lab.Container, refusal unix.Errno) {
+	group := t.OpenGroup(d)
+	t.Must(group.SetContainer(container.Fd()), "%s, %s: VFIO_GROUP_SET_CONTAINER without capabilities", d.Model, way)
+	t.Fails(container.SetIOMMU(uapi.VFIO_NOIOMMU_IOMMU), refusal, "%s, %s: VFIO_SET_IOMMU(NOIOMMU)", d.Model, way)
+	t.Must(container.SetIOMMU(uapi.VFIO_TYPE1v2_IOMMU), "%s, %s: VFIO_SET_IOMMU(TYPE1v2) without capabilities", d.Model, way)
+	dev, err := group.DeviceFd(d)
+	t.Must(err, "%s, %s: VFIO_GROUP_GET_DEVICE_FD without capabilities", d.Model, way)
+	_, err = dev.Info()
+	t.OK(err, "%s, %s: VFIO_DEVICE_GET_INFO", d.Model, way)
+	t.Must(dev.Close(), "close the device")
+	t.Must(group.Close(), "close the group")
+	t.Must(container.Close(), "close the container")
 }
 
 // IP-04: no physical address, whatever is asked.
