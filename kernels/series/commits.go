@@ -96,7 +96,7 @@ func loadCommits(ctx context.Context, dir, from, to string) (Series, error) {
 		return s, errors.New("the range changes nothing")
 	}
 	s.Version = 1
-	s.Title = s.Patches[len(s.Patches)-1].Subject
+	s.Title = s.Patches[0].Subject
 	if s.Spec, err = filepath.Abs(dir); err != nil {
 		return s, err
 	}
