@@ -222,7 +222,18 @@ func allowedIOVAs(t *lab.T) {
 		got, _ := ioas.IOVARanges()
 		lab.Equal(t, len(got), 1, "number of ranges with %x allowed", ranges)
 		lab.Equal(t, got[0], uapi.IOVARange{Start: 0, Last: ^uint64(0)}, "range with %x allowed", ranges)
-		// What is allowed is where the kernel looks first, and no limit.
+		arg := ioas.MapArg(m.VA(), lab.PageSize, 0)
+		arg.Flags &^= uapi.IOMMU_IOAS_MAP_FIXED_IOVA
+		// Of the first page and the last two the kernel picks nothing.
+		if last := ranges[0].Last; last >= 2*lab.PageSize {
+			if t.OK(fd.Map(&arg), "map anywhere with %x allowed", ranges) {
+				lab.Equal(t, arg.IOVA >= ranges[0].Start && arg.IOVA+lab.PageSize-1 <= last, true, "the IOVA %#x is in what is allowed, %x", arg.IOVA, ranges)
+				ioas.ExpectPA(arg.IOVA, lab.MaxLength, m.PA(0), lab.PageSize)
+			}
+		} else {
+			t.Fails(fd.Map(&arg), unix.ENOSPC, "map anywhere with %x allowed", ranges)
+		}
+		// What is allowed is where the kernel looks by itself, and no limit.
 		ioas.Map(m, iova)
 		ioas.ExpectPA(iova, lab.MaxLength, m.PA(0), lab.HugeSize)
 		t.OK(dev.Detach(), "detach")

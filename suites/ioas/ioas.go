@@ -5,6 +5,8 @@
 package ioas
 
 import (
+	"unsafe"
+
 	"golang.org/x/sys/unix"
 
 	"noiommu-farm/suites/lab"
@@ -51,12 +53,41 @@ func iovaRanges(t *lab.T) {
 		expect("before attach", 1)
 		dev.Attach(ioas)
 		expect("after attach", lab.PageSize)
+		badRanges(t, ioas)
 		t.Must(dev.Detach(), "detach")
 		expect("after detach", 1)
 		dev.Attach(ioas)
 		expect("after the second attach", lab.PageSize)
 		t.Must(dev.Close(), "close the cdev")
 		expect("after close", 1)
+	}
+}
+
+// badRanges asks for the ranges in ways that cannot be answered.
+func badRanges(t *lab.T, ioas *lab.IOAS) {
+	type argument = uapi.IOASIOVARanges
+	good := argument{Size: uint32(unsafe.Sizeof(argument{})), IOASID: ioas.ID}
+	ask := func(arg *argument) error {
+		_, err := ioas.FD().Ioctl(uapi.IOMMU_IOAS_IOVA_RANGES, unsafe.Pointer(arg))
+		return err
+	}
+	none := good // room for none says how many there are
+	t.Fails(ask(&none), unix.EMSGSIZE, "IOMMU_IOAS_IOVA_RANGES without room")
+	lab.Equal(t, none.NumIOVAs, 1, "number of ranges without room")
+	lab.Equal(t, none.OutIOVAAlignment, lab.PageSize, "alignment without room")
+	for _, c := range []struct {
+		name  string
+		spoil func(*argument)
+		want  unix.Errno
+	}{
+		{"nowhere to write", func(a *argument) { a.NumIOVAs = 1 }, unix.EFAULT},
+		{"reserved", func(a *argument) { a.Reserved = 1 }, unix.EOPNOTSUPP},
+		{"unknown id", func(a *argument) { a.IOASID = 0x7fffffff }, unix.ENOENT},
+		{"a short size", func(a *argument) { a.Size-- }, unix.EINVAL},
+	} {
+		bad := good
+		c.spoil(&bad)
+		t.Fails(ask(&bad), c.want, "IOMMU_IOAS_IOVA_RANGES(%s)", c.name)
 	}
 }
 
