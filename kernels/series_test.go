@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -231,6 +232,53 @@ func TestRuns(t *testing.T) {
 	} {
 		if got := runs(name); got != want {
 			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+// Of two refs of a tree, what is the same in both is compiled once, whichever
+// comes first and whatever the tree itself looks like.
+func TestRefsShareObjects(t *testing.T) {
+	l := newLab(t)
+	git := func(args ...string) {
+		t.Helper()
+		cmd := exec.Command("git", append([]string{"-C", l.tree, "-c", "user.name=A", "-c", "user.email=a@example.org"}, args...)...)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("git %q: %v: %s", args, err, out)
+		}
+	}
+	git("init", "-q")
+	git("add", "-A")
+	git("commit", "-qm", "one")
+	git("tag", "one")
+	main := filepath.Join(l.tree, "init/main.c")
+	write(t, main, strings.Replace(string(read(t, main)), "answer++", "answer += 2", 1))
+	git("commit", "-qam", "two")
+	git("tag", "two")
+	write(t, main, "dirty\n")
+	write(t, filepath.Join(l.tree, "drivers/noiommu.c"), "dirty\n")
+	for _, order := range [][2]string{{"one", "two"}, {"two", "one"}} {
+		l := l.fresh(t)
+		ref := func(name string) *Build {
+			r := l.request(t)
+			var err error
+			if r.Source, err = ParseSource("tree:" + l.tree + "@" + name); err != nil {
+				t.Fatal(err)
+			}
+			b, err := l.cache.Build(t.Context(), r, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return b
+		}
+		first := ref(order[0])
+		second := ref(order[1])
+		log := string(read(t, filepath.Join(second.Dir, "build.log")))
+		if second.Neighbour != first.Key || !strings.Contains(log, "CC      init/main.o") || strings.Contains(log, "drivers/noiommu.o\n") {
+			t.Errorf("%v: from %q:\n%s", order, second.Neighbour, log)
+		}
+		if bytes.Equal(read(t, first.Vmlinux), read(t, second.Vmlinux)) {
+			t.Errorf("%v: the same kernel", order)
 		}
 	}
 }
