@@ -21,6 +21,7 @@ type gateCmd struct {
 	Base   string `help:"Kernel source that the series is for: debian:7.3, tree:DIR, tree:DIR@REF or tarball:FILE." default:"debian:7.3" placeholder:"SOURCE"`
 	Plan   string `help:"quick (an answer while you wait), core (every configuration and machine on which it can show) or full (with sanitizers and stress)." default:"core" placeholder:"PLAN"`
 	Tries  int    `help:"How often a difference is repeated, with the patch and without." default:"3"`
+	Fresh  bool   `help:"Begin anew, and run the base too even if another gate has."`
 	Format string `help:"table, json, markdown, mail or github (annotations)." default:"table" placeholder:"FORMAT"`
 	Jobs   int    `short:"j" help:"Guests at once." default:"${cpus}"`
 	Cache  string `help:"Directory of sources, builds and images." default:"${cache}" placeholder:"DIR"`
@@ -68,7 +69,7 @@ func (c *gateCmd) Run(s *surroundings) error {
 	watch := newProgress(s.stderr)
 	defer watch.close()
 	r, err := gate.Run(s.ctx, gate.Options{
-		Series: patches, Base: c.Base, Level: level, Tries: c.Tries,
+		Series: patches, Base: c.Base, Level: level, Tries: c.Tries, Fresh: c.Fresh,
 		Cache: openCache(c.Cache, watch.note), Images: filepath.Join(c.Cache, "images"), Runs: c.Out,
 		Jobs: c.Jobs, Command: append([]string{"farm"}, s.args...), Tell: watch.tell,
 	})

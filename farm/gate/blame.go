@@ -17,9 +17,13 @@ import (
 type result struct {
 	failure.Failure
 	reason   string
+	promise  string // of a Kconfig statement
 	findings []console.Finding
 	cell     Cell
 }
+
+// kconfigProgram stands for a program in the keys of Kconfig statements.
+const kconfigProgram = "kconfig"
 
 func (r result) bad() bool { return !r.Verdict.Good() && r.Verdict != verdict.Infra }
 
@@ -32,19 +36,19 @@ func resultsOf(judged *verdict.Cell, cell Cell) map[Key]result {
 		for _, t := range p.Tests {
 			place := repro.Place{Program: p.Name, Test: t.Name}
 			if t.Verdict.Good() || slices.Contains(failed, place) {
-				all[Key{cell.Point, p.Name, t.Name}] = result{failure.Of(t), t.Reason, t.Findings, cell}
+				all[Key{cell.Point, p.Name, t.Name}] = result{Failure: failure.Of(t), reason: t.Reason, findings: t.Findings, cell: cell}
 			}
 		}
 		switch place := (repro.Place{Program: p.Name}); {
 		case slices.Contains(failed, place):
-			all[Key{cell.Point, p.Name, ""}] = result{failure.OfProgram(p), p.Reason, p.Findings, cell}
+			all[Key{cell.Point, p.Name, ""}] = result{Failure: failure.OfProgram(p), reason: p.Reason, findings: p.Findings, cell: cell}
 		case p.Verdict.Good():
 			all[Key{cell.Point, p.Name, ""}] = result{Failure: failure.Failure{Verdict: verdict.Pass}, cell: cell}
 		}
 	}
 	boot := result{Failure: failure.Failure{Verdict: verdict.Pass}, cell: cell}
 	if slices.Contains(failed, repro.Place{}) {
-		boot = result{failure.OfCell(judged), judged.Reason, judged.Findings, cell}
+		boot = result{Failure: failure.OfCell(judged), reason: judged.Reason, findings: judged.Findings, cell: cell}
 	}
 	all[Key{Point: cell.Point}] = boot
 	return all
@@ -136,6 +140,19 @@ func worse(r, was result) bool {
 // describe makes a difference of a failed result.
 func describe(index int, k Key, r result) Difference {
 	d := Difference{Kind: TestFails, Patch: index, Key: k, Seen: r.Failure, Reason: r.reason}
+	switch {
+	case k.Program == kconfigProgram:
+		d.Kind, d.Statement, d.Promise = KconfigFails, k.Test, r.promise
+		return d
+	case k.Topology == "":
+		d.Kind, d.Statement, d.Promise = BuildFails, "KC-12", "Every profile compiles."
+		// A compiler shows the source line below its complaint.
+		first, rest, _ := strings.Cut(r.reason, "\n")
+		if d.Reason = first; rest != "" {
+			d.Console = strings.Split(rest, "\n")
+		}
+		return d
+	}
 	_, id, _ := strings.Cut(k.Test, ".")
 	if s, ok := contract.ByID(id); ok && k.Test == s.Name() {
 		d.Statement, d.Promise, d.Source = s.ID, s.Promise, s.Source

@@ -127,7 +127,9 @@ func (r *Report) guilty(b *strings.Builder, d Difference) {
 		para(b, "", "It "+strings.ToLower(d.Repeated.text()[:1])+d.Repeated.text()[1:]+".")
 	}
 	if len(d.Console) > 0 {
-		para(b, "", "The kernel's log meanwhile:")
+		if d.Kind != BuildFails {
+			para(b, "", "The kernel's log meanwhile:")
+		}
 		literal(b, d.Console...)
 	}
 	para(b, "", "To see it:")

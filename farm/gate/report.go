@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"noiommu-farm/kernels"
 	"noiommu-farm/results/console"
 	"noiommu-farm/results/failure"
 	"noiommu-farm/results/verdict"
@@ -49,8 +50,10 @@ type State struct {
 	Plan    Plan          `json:"plan"`
 	Kconfig []Promise     `json:"kconfig,omitempty"` // those that do not hold
 	Builds  []Build       `json:"builds,omitempty"`
+	Boots   bool          `json:"boots"` // its guests were run: nothing before them failed
 	Cells   []Cell        `json:"cells,omitempty"`
 	Took    time.Duration `json:"took_ns"`
+	From    string        `json:"from,omitempty"` // directory of the gate that ran it, if it was another
 
 	// What follows is derived from the states before.
 	Verdict   verdict.Verdict `json:"verdict,omitempty"`
@@ -71,6 +74,8 @@ type Build struct {
 	Key    string `json:"key,omitempty"`
 	Error  string `json:"error,omitempty"`
 	Log    string `json:"log,omitempty"` // path of the whole output of a build that failed
+
+	selftests []kernels.Selftest // that the tree has
 }
 
 // Cell is a guest that ran.

@@ -74,14 +74,6 @@ func (d Difference) line() string {
 	return text
 }
 
-// where is the machine that a difference shows on.
-func (d Difference) where() string {
-	if d.Kind == TestFails {
-		return d.Key.Point.String()
-	}
-	return ""
-}
-
 // names are the failures of a list, for a line.
 func names(list []Difference) string {
 	var words []string
@@ -352,16 +344,20 @@ func (r *Report) Markdown(w io.Writer) error {
 		fmt.Fprintf(&b, "| %s | %s | %s in %s | %s |\n", text(name), text(s.word()), text(s.did()), s.Took.Round(time.Second), text(r.remark(s)))
 	}
 	for _, d := range r.Found {
-		head := "base"
+		name := "base"
 		if d.Patch > 0 {
-			head = r.patch(d.Patch)
+			name = r.patch(d.Patch)
 		}
-		fmt.Fprintf(&b, "\n## %s: %s\n\n%s\n\n", head, text(d.name()), text(d.line()))
+		fmt.Fprintf(&b, "\n## %s: %s\n\n%s\n\n", name, text(d.name()), text(d.line()))
 		for _, line := range d.details() {
 			fmt.Fprintf(&b, "- %s\n", text(line))
 		}
 		block(&b, "To see it again:", d.Again, d.Repro)
-		block(&b, "The kernel said:", d.Console...)
+		head := "The kernel said:"
+		if d.Kind == BuildFails {
+			head = "The compiler said:"
+		}
+		block(&b, head, d.Console...)
 	}
 	r.omitted(&b, "\n## Not run\n\n", "- %s: %s\n")
 	b.WriteString("\n## Versions\n\n")

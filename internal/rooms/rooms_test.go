@@ -19,11 +19,12 @@ const module = "noiommu-farm/"
 var plan = map[string][]string{
 	"farm":     {"farm/cli"},
 	"farm/cli": {"farm/gate", "farm/machine", "farm/matrix", "farm/repro", "farm/runner", "kernels", "results"},
-	// The gate has a difference repeated, and tells how to have it again.
-	"farm/gate": {"farm/matrix", "farm/repro", "farm/runner", "kernels", "results", "suites/contract"},
+	// The gate has a difference repeated, tells how to have it again, and tells
+	// by the suites' image whether a base's results are of the same suites.
+	"farm/gate": {"images", "farm/matrix", "farm/repro", "farm/runner", "kernels", "results", "suites/contract"},
 	// A guest to look at needs a shell in its image, a debugger the source
-	// lines of a statement.
-	"farm/repro":      {"farm/runner", "images", "kernels", "results", "suites/contract"},
+	// lines of a statement, a test a record as a guest makes it.
+	"farm/repro":      {"farm/runner", "guestagent/wire", "images", "kernels", "results", "suites/contract"},
 	"farm/runner":     {"farm/machine", "farm/matrix", "kernels", "images", "results", "guestagent/wire", "suites/contract"},
 	"farm/matrix":     {"suites/contract"},
 	"farm/machine":    {"farm/qmp"},

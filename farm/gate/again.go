@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"noiommu-farm/farm/repro"
+	"noiommu-farm/results"
+)
+
+// again is the command that shows a difference to somebody who has only the
+// series.
+func (g *gate) again(d Difference) string {
+	line := "--kernel " + g.Base
+	if d.Patch > 0 {
+		line += " --series " + quoted(filepath.Base(g.Series.Spec))
+	}
+	switch d.Kind {
+	case KconfigFails:
+		return "farm kconfig " + line
+	case BuildFails:
+		return "farm run " + line + " --config " + d.Key.Config
+	}
+	line = "farm run " + line + " --config " + d.Key.Config + " --topology " + d.Key.Topology + " --append " + wipe
+	for _, one := range devices(d.Key.Point) {
+		line += " --device " + one
+	}
+	switch {
+	case d.Statement != "":
+		line += " --test " + d.Statement
+	case strings.Contains(d.Key.Program, "/"):
+		line += " --suite " + d.Key.Program
+	case d.Key.Program != "":
+		suite, _, _ := strings.Cut(d.Key.Program, "@")
+		line += " --suite " + suite
+	}
+	return line
+}
+
+func quoted(word string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_=+,./:@%", r)
+	}
+	if strings.TrimFunc(word, plain) == "" {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}
+
+// repeatAtMost is how many differences of a patch are repeated; what follows
+// from the same mistake need not be.
+func (g *gate) repeatAtMost() int {
+	if g.Level == Quick {
+		return 1
+	}
+	return 3
+}
+
+// repeat has the first differences of a state tried again, with the patch and
+// before it. What does not show alone is tried with all that ran before it.
+func (g *gate) repeat(ctx context.Context, s *State, found []Difference, now, before map[Key]result) error {
+	file := filepath.Join(g.dir, statesDir, fmt.Sprintf("%03d.repeated.json", s.Index))
+	known := make(map[string]Repeated)
+	if err := readJSON(file, &known); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("read %s: %w", file, err)
+	}
+	done := 0
+	for i := range found {
+		d := &found[i]
+		if d.Kind != TestFails {
+			d.Repeated.Done = true // they are what they are: nothing runs
+			continue
+		}
+		if done == g.repeatAtMost() {
+			d.Repeated.With = Rate{1, 1}
+			continue
+		}
+		done++
+		id := fmt.Sprintf("%s/%s/%s", d.Key.Point, d.Key.Program, d.Key.Test)
+		r, ok := known[id]
+		if !ok {
+			g.note("%s: %s on %s: repeating", stateName(s.Index, g.Series), d.name(), d.Key.Point)
+			var err error
+			was, had := before[d.Key]
+			if r, err = g.tryAgain(ctx, d.Key, now[d.Key], was, had); err != nil {
+				return err
+			}
+			known[id] = r
+			if err := results.WriteJSON(file, known); err != nil {
+				return err
+			}
+		}
+		d.Repeated = r
+	}
+	return nil
+}
+
+// tryAgain repeats one result on both sides.
+func (g *gate) tryAgain(ctx context.Context, k Key, now, was result, had bool) (Repeated, error) {
+	r := Repeated{Done: true, With: Rate{1, 1}}
+	if had {
+		r.Before = Rate{0, 1}
+	}
+	with, before, err := g.bothSides(ctx, k, now, was, had, false)
+	if err == nil && with.Failed == 0 {
+		// It may need what ran before it.
+		var w, b Rate
+		w, b, err = g.bothSides(ctx, k, now, was, had, true)
+		if w.Failed > 0 {
+			r.Whole, with, before = true, w, b
+		}
+	}
+	if err != nil {
+		return r, err
+	}
+	r.With.Failed += with.Failed
+	r.With.Tried += with.Tried
+	r.Before.Failed += before.Failed
+	r.Before.Tried += before.Tried
+	r.Sure = sure(r.With, r.Before)
+	r.Flaky = r.With.Failed < r.With.Tried || r.Before.Failed > 0
+	return r, nil
+}
+
+// bothSides has a result tried again with the patch and, if it was there, before
+// it, at the same time.
+func (g *gate) bothSides(ctx context.Context, k Key, now, was result, had, whole bool) (with, before Rate, err error) {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		with, err = g.tries(ctx, k, now, whole)
+		return err
+	})
+	if had {
+		group.Go(func() (err error) {
+			before, err = g.tries(ctx, k, was, whole)
+			return err
+		})
+	}
+	return with, before, group.Wait()
+}
+
+// tries has one result tried again, in a guest of its own each time: alone, or
+// with the whole cell.
+func (g *gate) tries(ctx context.Context, k Key, r result, whole bool) (Rate, error) {
+	opt := repro.Options{
+		Cache: g.Cache, Images: g.Images, Runs: filepath.Join(g.dir, runsDir), Command: g.Command, Tell: g.Tell,
+	}
+	cases, err := repro.Load(ctx, repro.Target{
+		Run: r.cell.Run, Cell: r.cell.Name, Test: repro.Place{Program: k.Program, Test: k.Test}.String(), Whole: whole,
+	}, opt)
+	if err != nil {
+		return Rate{}, err
+	}
+	result, err := repro.Tries(ctx, cases[0], g.Tries, opt)
+	if err != nil {
+		return Rate{}, err
+	}
+	rate := Rate{}
+	for _, t := range result.Tries {
+		switch {
+		case t.Likeness == repro.NotTried:
+			continue
+		case !t.Seen.Verdict.Good():
+			rate.Failed++
+		}
+		rate.Tried++
+	}
+	return rate, nil
+}

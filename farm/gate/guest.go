@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"noiommu-farm/farm/matrix"
+	"noiommu-farm/farm/runner"
+	"noiommu-farm/kernels"
+	"noiommu-farm/kernels/series"
+	"noiommu-farm/results"
+	"noiommu-farm/results/verdict"
+	"noiommu-farm/suites/contract"
+)
+
+// wipe makes the allocators wipe what is freed: much of what needs a sanitizer
+// to be seen is seen so, in every cell, for next to nothing. (slab_debug would
+// poison it, and changes the counts that tests of leaks go by.)
+const wipe = "init_on_free=1"
+
+// boot runs the cells of a state, or finds what they came to: before this gate
+// was stopped or, for the base, in another one.
+func (g *gate) boot(ctx context.Context, s *State) error {
+	if !s.Boots {
+		return nil
+	}
+	file := filepath.Join(g.dir, statesDir, fmt.Sprintf("%03d.json", s.Index))
+	var was State
+	if err := readJSON(file, &was); err == nil {
+		s.Cells, s.Took, s.From = was.Cells, was.Took, was.From
+		return nil
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("read %s: %w", file, err)
+	}
+	if s.Index == 0 && !g.Fresh {
+		if cells, from, ok := g.knownBase(s.Plan); ok {
+			g.note("base: as found by %s", from)
+			s.Cells, s.From = cells, from
+			return results.WriteJSON(file, s)
+		}
+	}
+	began := time.Now()
+	if err := g.run(ctx, s); err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	s.Took = time.Since(began)
+	return results.WriteJSON(file, s)
+}
+
+// run runs the cells of a state. A cell that the farm itself failed at is tried
+// once more.
+func (g *gate) run(ctx context.Context, s *State) error {
+	var plan matrix.Plan
+	at := make(map[string]Point)
+	for _, p := range s.Plan.Points {
+		cell := g.cell(s, p)
+		if len(cell.Tests)+len(cell.Suites) == 0 {
+			continue
+		}
+		plan.Cells = append(plan.Cells, cell)
+		at[cell.Name] = p
+	}
+	for attempt := 0; attempt < 2 && len(plan.Cells) > 0; attempt++ {
+		out, err := runner.Run(ctx, plan, runner.Options{
+			Cache: g.Cache, Images: g.Images, Runs: filepath.Join(g.dir, runsDir), Jobs: g.Jobs,
+			Series:  map[string]series.Series{seriesName: g.Series.First(s.Index)},
+			Command: g.Command, Tell: g.Tell,
+		})
+		if out == nil || ctx.Err() != nil {
+			return err
+		}
+		var again matrix.Plan
+		for _, judged := range out.Cells {
+			if judged.Verdict == verdict.Infra && judged.Reason != "" && attempt == 0 {
+				i := slices.IndexFunc(plan.Cells, func(c matrix.Cell) bool { return c.Name == judged.Name })
+				again.Cells = append(again.Cells, plan.Cells[i])
+				continue
+			}
+			s.Cells = append(s.Cells, Cell{
+				Point: at[judged.Name], Name: judged.Name, Run: out.Dir,
+				Verdict: judged.Verdict, Reason: judged.Reason, Counts: judged.Counts(), Dir: judged.Dir,
+			})
+		}
+		if err != nil && len(again.Cells) == 0 {
+			return err
+		}
+		plan = again
+	}
+	return nil
+}
+
+// seriesName is what the plan's cells call the series.
+const seriesName = "the series"
+
+// devices are under test in every cell.
+func devices(p Point) []string {
+	if p.Topology == bypass {
+		// One on either side of the IOMMU.
+		return []string{"edu", "edu-port", "igb"}
+	}
+	return []string{"edu", "igb"}
+}
+
+// cell is a point of a state as the runner has it.
+func (g *gate) cell(s *State, p Point) matrix.Cell {
+	c := matrix.Cell{
+		Name: strings.Join([]string{fmt.Sprintf("%03d", s.Index), p.Config, p.Topology}, "_"), Source: g.Base, Config: p.Config, Topology: p.Topology,
+		Guest: matrix.Guest{Devices: devices(p), CPUs: 1, MemoryMiB: 512, Hugepages: 64, Append: []string{wipe}},
+	}
+	if s.Index > 0 {
+		c.Series = seriesName
+	}
+	for _, st := range contract.Statements {
+		if (st.Core() || g.Level == Full) && (!st.Nightly || g.Level == Full) {
+			c.Selection.Tests = append(c.Selection.Tests, st.ID)
+		}
+	}
+	if p == (Point{all, intel}) {
+		for _, name := range s.Plan.Selftests {
+			dir, program, one := strings.Cut(name, "/")
+			// One that this state's tree does not have comes with a later patch.
+			if !one || slices.ContainsFunc(s.selftests(p.Config), func(t kernels.Selftest) bool { return t.Suite == dir && t.Name == program }) {
+				c.Selection.Suites = append(c.Selection.Suites, name)
+			}
+		}
+	}
+	return c
+}
+
+// selftests are those that a state's tree has.
+func (s *State) selftests(config string) []kernels.Selftest {
+	i := slices.IndexFunc(s.Builds, func(b Build) bool { return b.Config == config })
+	return s.Builds[i].selftests
+}

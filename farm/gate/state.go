@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"noiommu-farm/farm/runner"
+	"noiommu-farm/internal/fault"
+	"noiommu-farm/kernels"
+	"noiommu-farm/kernels/series"
+)
+
+// newState is a state that nothing was done for yet.
+func (g *gate) newState(i int, plan Plan) *State {
+	s := &State{Index: i, Plan: plan}
+	if i > 0 {
+		p := &g.Series.Patches[i-1]
+		s.Subject, s.Author, s.MessageID, s.PatchID, s.Touched = p.Subject, p.Author, p.MessageID, p.ID(), p.Touched()
+		s.Prefix = prefix(g.Series, i)
+	}
+	return s
+}
+
+// prefix is what stands before a patch's subject in its mail.
+func prefix(s series.Series, i int) string {
+	p := s.Patches[i-1]
+	words := []string{"PATCH"}
+	if p.Version > 1 {
+		words = append(words, fmt.Sprintf("v%d", p.Version))
+	}
+	if p.Total > 0 {
+		words = append(words, fmt.Sprintf("%d/%d", p.Number, p.Total))
+	}
+	return strings.Join(words, " ")
+}
+
+// checkKconfig holds a state to the Kconfig statements if it may break one. A
+// state in which more of them fail than before it is not built. before are the
+// states before it.
+func (g *gate) checkKconfig(ctx context.Context, s *State, before []*State) (err error) {
+	s.Boots = true
+	if !s.Plan.Kconfig {
+		return nil
+	}
+	g.note("%s: Kconfig statements", stateName(s.Index, g.Series))
+	if s.Kconfig, err = g.kconfig(ctx, s.Index); err != nil {
+		return err
+	}
+	s.Boots = s.Index == 0 || contains(ids(lastKconfig(before)), ids(s.Kconfig))
+	return nil
+}
+
+// lastKconfig are the promises that did not hold when they were last looked at.
+func lastKconfig(states []*State) []Promise {
+	for _, s := range slices.Backward(states) {
+		if s.Plan.Kconfig {
+			return s.Kconfig
+		}
+	}
+	return nil
+}
+
+func ids(list []Promise) []string {
+	var all []string
+	for _, p := range list {
+		all = append(all, p.ID)
+	}
+	return all
+}
+
+// kconfig holds a state to the Kconfig statements. A kernel whose files cannot
+// even be read fails them as a whole.
+func (g *gate) kconfig(ctx context.Context, n int) ([]Promise, error) {
+	all, err := g.Cache.Kconfig(ctx, g.source(n))
+	var bad *fault.Kernel
+	if errors.As(err, &bad) {
+		return []Promise{{ID: "KC-12", Text: "The Kconfig files can be read.", Reason: bad.Error()}}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var failed []Promise
+	for _, r := range all {
+		if r.Verdict == kernels.KconfigFail {
+			p := Promise{ID: r.ID, Text: r.Promise, Reason: r.Reason}
+			for i, f := range r.Findings {
+				if i == 0 {
+					p.Reason = f.String()
+				}
+			}
+			failed = append(failed, p)
+		}
+	}
+	return failed, nil
+}
+
+// build builds every configuration of a state's plan, each even if another
+// failed.
+func (g *gate) build(ctx context.Context, s *State) error {
+	for _, p := range s.Plan.Points {
+		if slices.ContainsFunc(s.Builds, func(b Build) bool { return b.Config == p.Config }) {
+			continue
+		}
+		config, err := kernels.LoadConfiguration(p.Config)
+		if err != nil {
+			return err
+		}
+		cell := stateName(s.Index, g.Series)
+		b, err := g.Cache.Build(ctx, kernels.Request{Source: g.source(s.Index), Config: config}, func(now kernels.Progress) {
+			g.Tell(runner.Progress{Cell: cell, Build: &now})
+		})
+		var bad *fault.Kernel
+		var cannot *fault.Usage
+		switch {
+		case errors.As(err, &bad):
+			s.Builds = append(s.Builds, Build{Config: p.Config, Error: bad.Stage + ": " + bad.Err.Error(), Log: bad.Log})
+		case errors.As(err, &cannot) && s.Index == 0:
+			// An older tree may not have what a profile is about.
+			s.Builds = append(s.Builds, Build{Config: p.Config, Error: cannot.Error()})
+		case err != nil:
+			return err
+		default:
+			s.Builds = append(s.Builds, Build{Config: p.Config, Key: b.Key, selftests: b.Selftests})
+		}
+	}
+	return nil
+}
+
+// without is a plan without the configurations that the base does not build
+// with: nothing could be compared there.
+func (p Plan) without(base *State) Plan {
+	for _, b := range base.Builds {
+		if b.Error == "" {
+			continue
+		}
+		p.Points = slices.DeleteFunc(slices.Clone(p.Points), func(at Point) bool {
+			if at.Config == b.Config {
+				p.Omitted = append(p.Omitted, Omitted{at.String(), "the base does not build with " + b.Config})
+			}
+			return at.Config == b.Config
+		})
+	}
+	return p
+}
