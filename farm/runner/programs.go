@@ -84,7 +84,7 @@ func programs(c matrix.Cell, facts contract.Facts, selftests []kernels.Selftest,
 				if s.Suite != suite || s.Phase != phase.phase {
 					continue
 				}
-				e := results.Expected{Name: s.Name(), Evidence: s.Evidence, Finding: contract.FindingOf(s.Name())}
+				e := results.Expected{Name: s.Name(), Evidence: s.EvidenceIn(facts), Finding: contract.FindingOf(s.Name())}
 				if unmet := s.Unmet(facts); len(unmet) > 0 {
 					e = results.Expected{Name: s.Name(), Skip: contract.SkipReason(unmet)}
 				}

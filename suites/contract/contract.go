@@ -9,6 +9,7 @@
 package contract
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -30,8 +31,8 @@ type Statement struct {
 	Promise  string        // what is promised, one sentence
 	Source   []string      // kernel source lines behind it, Linux 7.3.4
 	Requires []Requirement // all must hold for the statement to apply; see [Facts.Unmet] on devices
-	// Privileges are those of a cell under which the statement can be tested;
-	// nil is [Root] alone.
+	// Privileges are those of a cell under which the statement can be tested
+	// in the same way; nil is [Root] alone.
 	Privileges []Privileges
 	Phase      Phase
 	// Evidence names the counters that must be above zero for a pass to
@@ -42,6 +43,9 @@ type Statement struct {
 	// Limit is what the test may take beyond the minute that the programs of a
 	// suite have, on an idle machine with hardware virtualization.
 	Limit time.Duration
+	// Under are the privileges besides those of root under which the statement
+	// has something to say, each with its own evidence: what is refused there.
+	Under map[Privileges][]string
 	// Nightly says that the test takes more than about three seconds on an
 	// emulated processor, or is meant as stress. It runs when asked for.
 	Nightly bool
@@ -67,10 +71,19 @@ func (s Statement) Unmet(f Facts) []Requirement {
 }
 
 func (s Statement) privileges() []Privileges {
-	if s.Privileges == nil {
-		return []Privileges{Root}
+	all := s.Privileges
+	if all == nil {
+		all = []Privileges{Root}
 	}
-	return s.Privileges
+	return append(slices.Clone(all), slices.Sorted(maps.Keys(s.Under))...)
+}
+
+// EvidenceIn is what must be evident in a cell with these facts.
+func (s Statement) EvidenceIn(f Facts) []string {
+	if evidence, ok := s.Under[f.privileges()]; ok {
+		return evidence
+	}
+	return s.Evidence
 }
 
 // SkipReason is the text after "# SKIP" when a statement does not apply.

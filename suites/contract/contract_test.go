@@ -248,6 +248,32 @@ func TestPrivileges(t *testing.T) {
 	}
 }
 
+// Under other privileges other things are evident.
+func TestUnder(t *testing.T) {
+	s := Statement{Requires: []Requirement{Host}, Evidence: []string{"open"}, Under: openRefused}
+	for p, evidence := range map[Privileges]string{"": "open", Root: "open", NoRawIO: "open:EPERM", Unprivileged: "open:EACCES"} {
+		f := Facts{Privileges: p, Host: true}
+		if got := s.EvidenceIn(f); len(got) != 1 || got[0] != evidence || len(s.Unmet(f)) > 0 {
+			t.Errorf("%q: evidence %q, unmet %q", p, got, s.Unmet(f))
+		}
+	}
+	if got := SkipReason(s.Unmet(Facts{Privileges: LowMemlock})); got != "requires root|no-rawio|unprivileged|user-namespace" {
+		t.Errorf("%s", got)
+	}
+	for _, s := range Statements {
+		for p, evidence := range s.Under {
+			if p == Root || !slices.Contains(AllPrivileges, p) || slices.Contains(s.Privileges, p) || len(evidence) == 0 {
+				t.Errorf("%s under %q: %q", s.ID, p, evidence)
+			}
+			for _, key := range evidence {
+				if !evidencePattern.MatchString(key) {
+					t.Errorf("%s: %q is no evidence", s.ID, key)
+				}
+			}
+		}
+	}
+}
+
 func TestCore(t *testing.T) {
 	for i, id := range coreIDs {
 		if !idPattern.MatchString(id) || slices.Contains(coreIDs[:i], id) || suites[id[:2]] == "" && id[:2] != "KC" {

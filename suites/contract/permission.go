@@ -10,6 +10,7 @@ var permission = []Statement{
 		Source:   []string{"drivers/vfio/device_cdev.c:38-41"},
 		Requires: onNoiommu,
 		Evidence: []string{"open", "open:EPERM", "capset"},
+		Under:    openRefused,
 	},
 	{
 		ID: "PE-02", Suite: "permission",
@@ -17,6 +18,7 @@ var permission = []Statement{
 		Source:   []string{"drivers/vfio/group.c:428-431"},
 		Requires: []Requirement{Group, Noiommu, UnsafeMode, NoIOMMU},
 		Evidence: []string{"open", "open:EPERM", "capset"},
+		Under:    openRefused,
 	},
 	{
 		ID: "PE-03", Suite: "permission",
@@ -62,10 +64,11 @@ var permission = []Statement{
 	},
 	{
 		ID: "PE-09", Suite: "permission",
-		Promise:  "The nodes of devices without an IOMMU are for their owner alone (0600), /dev/iommu for owner and group (0660), /dev/vfio/vfio for all (0666).",
-		Source:   []string{"drivers/vfio/group.c:588-618", "drivers/vfio/container.c:585-592", "drivers/iommu/iommufd/main.c:755-775"},
-		Requires: onEither,
-		Evidence: []string{"stat"},
+		Promise:    "The nodes of devices without an IOMMU are for their owner alone (0600), /dev/iommu for owner and group (0660), /dev/vfio/vfio for all (0666).",
+		Source:     []string{"drivers/vfio/group.c:588-618", "drivers/vfio/container.c:585-592", "drivers/iommu/iommufd/main.c:755-775"},
+		Requires:   onEither,
+		Privileges: AllPrivileges,
+		Evidence:   []string{"stat"},
 	},
 	{
 		ID: "PE-10", Suite: "permission",

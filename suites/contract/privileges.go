@@ -22,6 +22,14 @@ var AllPrivileges = []Privileges{Root, NoRawIO, UserNamespace, Unprivileged, Low
 // MemlockLimit is RLIMIT_MEMLOCK under [LowMemlock], in bytes.
 const MemlockLimit = 64 << 10
 
+// openRefused is what is evident where a node cannot be opened: without the
+// capability, and for a user whom the file's mode keeps out before that.
+var openRefused = map[Privileges][]string{
+	NoRawIO:       {"open:EPERM"},
+	UserNamespace: {"open:EPERM"},
+	Unprivileged:  {"open:EACCES"},
+}
+
 // anyOf is the requirement of one of several privileges: "root|no-rawio".
 func anyOf(allowed []Privileges) Requirement {
 	words := make([]string, len(allowed))

@@ -11,6 +11,9 @@ import (
 
 // PE-02: the group asks for the capability as the cdev does.
 func openGroup(t *lab.T) {
+	if refused(t, func(d *lab.Device) error { _, err := t.TryOpenGroup(d); return err }) {
+		return
+	}
 	for _, d := range t.Devices {
 		for _, c := range []struct {
 			name string

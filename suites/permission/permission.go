@@ -7,6 +7,7 @@ package permission
 import (
 	"golang.org/x/sys/unix"
 
+	"noiommu-farm/suites/contract"
 	"noiommu-farm/suites/lab"
 	"noiommu-farm/suites/uapi"
 )
@@ -30,6 +31,9 @@ const iova = 0x40000000 // where the tests map
 
 // PE-01: the capability decides, not the user.
 func openCdev(t *lab.T) {
+	if refused(t, func(d *lab.Device) error { _, err := t.TryOpen(t.CdevPath(d), d); return err }) {
+		return
+	}
 	for _, d := range t.Devices {
 		path := t.CdevPath(d)
 		for _, c := range []struct {
@@ -60,6 +64,24 @@ func openCdev(t *lab.T) {
 		dev.Bind(t.IOMMUFD())
 		t.Must(dev.Close(), "close the cdev")
 	}
+}
+
+// refused asserts, where the program has fewer privileges than root, how an
+// open is refused, and says whether it has.
+func refused(t *lab.T, open func(d *lab.Device) error) bool {
+	want := unix.EPERM
+	switch t.Facts.Privileges {
+	case contract.Root, "":
+		return false
+	case contract.Unprivileged:
+		want = unix.EACCES // by the mode of the node
+	}
+	for _, d := range t.Devices {
+		for range 3 {
+			t.Fails(open(d), want, "%s: open as %s", d.Model, t.Facts.Privileges)
+		}
+	}
+	return true
 }
 
 // PE-08: the mode does not ask for more where there is an IOMMU.
