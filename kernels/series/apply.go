@@ -44,12 +44,8 @@ func (s Series) Apply(base Base) (files map[string]File, notes []string, err err
 				}
 				return &Refused{Index: i + 1, Patch: p.Name(), File: name, Hunk: hunk, Line: line, Because: fmt.Sprintf(format, args...)}
 			}
-			a.note = func(hunk, off int) {
-				way := "further down"
-				if off < 0 {
-					way, off = "further up", -off
-				}
-				notes = append(notes, fmt.Sprintf("%s: %s: hunk %d fits %d lines %s than it says", p.Name(), c.old, hunk, off, way))
+			a.note = func(hunk, says, fits int) {
+				notes = append(notes, fmt.Sprintf("%s: %s: hunk %d fits at line %d, not at line %d as it says", p.Name(), c.old, hunk, fits, says))
 			}
 			if err := a.change(c); err != nil {
 				return nil, nil, err
@@ -68,7 +64,7 @@ type application struct {
 	work   int
 	files  map[string]File
 	refuse func(hunk, line int, format string, args ...any) error
-	note   func(hunk, off int)
+	note   func(hunk, says, fits int) // line numbers
 }
 
 // look is Base.Look after the patches so far.
@@ -195,7 +191,7 @@ func (a *application) hunk(lines []mark, n int, h hunk) ([]mark, error) {
 		return nil, a.refuse(n, h.line, "does not fit: %s", obstacle(lines, old, expected))
 	}
 	if at != expected {
-		a.note(n, at-expected)
+		a.note(n, expected+1, at+1)
 	}
 	return slices.Replace(lines, at, at+len(old), new...), nil
 }

@@ -23,11 +23,11 @@ func choose(mails []*mail, version int) (Series, error) {
 		case t.reply:
 			leave(m, "a reply")
 			continue
-		case t.absurd != "":
+		case t.absurd != "" && (t.patch || diff):
 			return s, fmt.Errorf("%s: %.100q: %q is no number of a patch", m.origin, m.subject, t.absurd)
 		case t.total > 0 && t.number == 0:
 			covers = append(covers, m)
-		case t.total == 0 && !diff && (m.err == nil || !t.patch):
+		case (t.total == 0 || t.absurd != "") && !diff && (m.err == nil || !t.patch):
 			leave(m, "no patch in it")
 			continue
 		default:

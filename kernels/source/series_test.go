@@ -235,3 +235,22 @@ func TestRefOfDirtyTree(t *testing.T) {
 		}
 	}
 }
+
+// A hunk that fits elsewhere than it says is applied there, and told.
+func TestWithOffset(t *testing.T) {
+	s := newStore(t)
+	dir := kernel(t)
+	write(t, filepath.Join(dir, "include/mini.h"), "/* one */\n/* two */\n#define A 1\n#define B 2\n#define C 3\n")
+	base := s.get(t, "tree:"+dir)
+	p := patches(t, "diff --git a/include/mini.h b/include/mini.h\n--- a/include/mini.h\n+++ b/include/mini.h\n@@ -2,3 +2,3 @@\n #define A 1\n-#define B 2\n+#define B 4\n #define C 3\n")
+	tree, err := s.With(t.Context(), base, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(filepath.Join(tree.Dir, "include/mini.h")); err != nil || string(got) != "/* one */\n/* two */\n#define A 1\n#define B 4\n#define C 3\n" {
+		t.Errorf("%v, %q", err, got)
+	}
+	if d := cmp.Diff([]string{`patch 1/1 "change 1": include/mini.h: hunk 1 fits at line 3, not at line 2 as it says`}, s.log); d != "" {
+		t.Error(d)
+	}
+}
