@@ -128,7 +128,7 @@ func (t Toolchain) refused(said, version string) error {
 	if m == nil {
 		return nil
 	}
-	return &fault.Usage{Key: "compiler", Value: t.Name, Err: fmt.Errorf("Linux %s says: %s: %s, %s", version, m[1], squeeze(m[2]), squeeze(m[3]))}
+	return &fault.Usage{Key: "compiler", Value: t.Name, Err: fmt.Errorf("not for Linux %s, which says: %s: %s, %s", version, m[1], squeeze(m[2]), squeeze(m[3]))}
 }
 
 // squeeze makes one space of many.

@@ -54,7 +54,7 @@ func TestRefused(t *testing.T) {
 	tools := Toolchain{Name: "clang-14"}
 	const said = "  HOSTCC  scripts/kconfig/conf\n***\n*** C compiler is too old.\n***   Your Clang version:    14.0.6\n***   Minimum Clang version: 15.0.0\n***\nscripts/Kconfig.include:45: Sorry, this C compiler is not supported.\n"
 	err := tools.refused(said, "7.3.4")
-	if fault.ExitCode(err) != fault.ExitUsage || !strings.Contains(err.Error(), `"clang-14"`) || !strings.Contains(err.Error(), "Linux 7.3.4 says: C compiler is too old: Clang version: 14.0.6, Minimum Clang version: 15.0.0") {
+	if fault.ExitCode(err) != fault.ExitUsage || !strings.Contains(err.Error(), `"clang-14"`) || !strings.Contains(err.Error(), "Linux 7.3.4, which says: C compiler is too old: Clang version: 14.0.6, Minimum Clang version: 15.0.0") {
 		t.Errorf("got %v", err)
 	}
 	if err := tools.refused("drivers/vfio/Kconfig:3: syntax error\n", "7.3.4"); err != nil {
