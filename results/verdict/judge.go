@@ -48,6 +48,7 @@ func Judge(rec *results.Record) (*Cell, error) {
 		if err != nil {
 			return nil, err
 		}
+		judged.excuse(story.clockRate())
 		cell.Programs = append(cell.Programs, judged)
 		cell.Verdict = Worst(cell.Verdict, judged.Verdict)
 	}
@@ -94,6 +95,7 @@ type story struct {
 	taintBefore map[uint32]int64    // before a program ran
 	away        map[uint32][]string // devices that a program left unplugged
 	measured    []wire.Measured
+	exitedAt    map[uint32]time.Time
 }
 
 func readStory(rec *results.Record) story {
@@ -105,6 +107,7 @@ func readStory(rec *results.Record) story {
 
 		taintBefore: make(map[uint32]int64),
 		away:        make(map[uint32][]string),
+		exitedAt:    make(map[uint32]time.Time),
 	}
 	var last uint32
 	var taint int64
@@ -116,6 +119,7 @@ func readStory(rec *results.Record) story {
 			s.taintBefore[last] = taint
 		case e.Agent != nil && e.Agent.Exited != nil:
 			s.exited[e.Agent.Exited.ID] = e.Agent.Exited
+			s.exitedAt[e.Agent.Exited.ID] = e.Time
 			taint = e.Agent.Exited.Taint
 		case e.Agent != nil && e.Agent.Facts != nil:
 			taint = e.Agent.Facts.Taint
