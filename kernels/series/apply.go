@@ -57,7 +57,7 @@ func (s Series) Apply(base Base) (files map[string]File, notes []string, err err
 
 // maxWork bounds how many lines are moved and compared for a series: a patch
 // of many small hunks to a long file of equal lines could take hours.
-const maxWork = 1 << 30
+const maxWork = 1 << 28
 
 type application struct {
 	base   Base

@@ -263,6 +263,7 @@ func TestCommits(t *testing.T) {
 		t.Errorf("one commit: %v", one)
 	}
 
+	run(t, dir, "git", "config", "--unset", "core.fsmonitor") // it would get in the way of what follows
 	run(t, dir, "git", "commit", "-q", "--allow-empty", "-m", "empty")
 	run(t, dir, "git", "checkout", "-q", "-f", "-b", "side", "HEAD~1")
 	write(t, filepath.Join(dir, "link.c"), "")
