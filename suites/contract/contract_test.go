@@ -71,7 +71,7 @@ func TestStatements(t *testing.T) {
 		}
 		for _, never := range [][2]Requirement{
 			{IOMMU, NoIOMMU}, {Mixed, IOMMU}, {Mixed, NoIOMMU}, {EduEachSide, IOMMU}, {EduEachSide, NoIOMMU},
-			{Group, NoGroup}, {Cdev, NoCdev}, {Noiommu, NoNoiommu}, {NoiommuCdev, NoNoiommuCdev}, {GetPA, NoGetPA},
+			{Group, NoGroup}, {Lockdep, NoLockdep}, {Cdev, NoCdev}, {Noiommu, NoNoiommu}, {NoiommuCdev, NoNoiommuCdev}, {GetPA, NoGetPA},
 			{Translation, Passthrough}, {IntRemap, NoIntRemap}, {IntRemap, Unremapped}, {UnsafeMode, NoNoiommu},
 		} {
 			if slices.Contains(s.Requires, never[0]) && slices.Contains(s.Requires, never[1]) {
@@ -159,7 +159,7 @@ func TestConditions(t *testing.T) {
 		{func(f *Facts) { f.Devices = []Device{{Model: "edu"}, {Model: "edu", Behind: true}} }, []Requirement{NoIOMMU, IOMMU, Mixed, Edu, EduEachSide, TwoDevices}, nil},
 		{func(f *Facts) { f.Host = true; f.Devices = []Device{{Port: true}} }, []Requirement{NoIOMMU, Host, HotPlug}, nil},
 		{func(f *Facts) { f.Config.KASAN = true }, []Requirement{KASAN}, nil},
-		{func(f *Facts) { f.Config.ProveLocking = true }, []Requirement{Lockdep}, nil},
+		{func(f *Facts) { f.Config.ProveLocking = true }, []Requirement{Lockdep}, []Requirement{NoLockdep}},
 		{func(f *Facts) { f.Config.DebugKmemleak = true }, []Requirement{Kmemleak}, nil},
 		{func(f *Facts) { f.Config.Failslab = true }, nil, nil},
 		{func(f *Facts) { f.Config.Failslab, f.Config.FaultInjectionDebugFS = true, true }, nil, nil},

@@ -84,6 +84,7 @@ const (
 const (
 	KASAN          Requirement = "kasan"           // CONFIG_KASAN
 	Lockdep        Requirement = "lockdep"         // CONFIG_PROVE_LOCKING
+	NoLockdep      Requirement = "no-lockdep"      // not CONFIG_PROVE_LOCKING
 	Kmemleak       Requirement = "kmemleak"        // CONFIG_DEBUG_KMEMLEAK
 	Failslab       Requirement = "failslab"        // CONFIG_FAILSLAB, FAULT_INJECTION_DEBUG_FS and FAULT_INJECTION_STACKTRACE_FILTER
 	Memcg          Requirement = "memcg"           // CONFIG_MEMCG with the interface of version 1 (MEMCG_V1)
@@ -150,6 +151,7 @@ var conditions = map[Requirement]func(f Facts) bool{
 	HotPlug:       func(f Facts) bool { return f.Host && f.has(func(d Device) bool { return d.Port }) },
 	KASAN:         func(f Facts) bool { return f.Config.KASAN },
 	Lockdep:       func(f Facts) bool { return f.Config.ProveLocking },
+	NoLockdep:     func(f Facts) bool { return !f.Config.ProveLocking },
 	Kmemleak:      func(f Facts) bool { return f.Config.DebugKmemleak },
 	Failslab: func(f Facts) bool {
 		return f.Config.Failslab && f.Config.FaultInjectionDebugFS && f.Config.FaultInjectionFilter
@@ -206,7 +208,7 @@ func OfKernel(r Requirement) bool {
 	switch r {
 	case Group, NoGroup, NativeContainer, CompatContainer, IOMMUFD, Cdev, NoCdev, Noiommu, NoNoiommu,
 		NoiommuCdev, NoNoiommuCdev, GetPA, NoGetPA, UnsafeMode, Modules,
-		KASAN, Lockdep, Kmemleak, Failslab, Memcg, UserNamespaces, Mtty, KVMDevice, P2PDMA, IA32, Lockdown, PM:
+		KASAN, Lockdep, NoLockdep, Kmemleak, Failslab, Memcg, UserNamespaces, Mtty, KVMDevice, P2PDMA, IA32, Lockdown, PM:
 		return true
 	}
 	return false

@@ -3,6 +3,8 @@
 package faults
 
 import (
+	"cmp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -29,37 +31,60 @@ func (c Code) find(t *lab.T) (from, to uint64) {
 	if len(c) == 0 {
 		return 0, 0
 	}
+	functions := functions(t)
 	var last uint64 // the address of the last function that matches
-	for _, line := range t.Lines("/proc/kallsyms") {
-		// "ffffffff81000000 T name [module]"
-		words := strings.Fields(line)
-		if len(words) < 3 || words[1] != "t" && words[1] != "T" || !c.has(words[2]) {
-			continue
+	for _, f := range functions {
+		if c.has(f.name) {
+			if from == 0 {
+				from = f.at
+			}
+			last = f.at
 		}
-		at := address(t, words[0])
-		if from == 0 || at < from {
-			from = at
-		}
-		last = max(last, at)
 	}
 	if from == 0 {
 		t.Fatalf("no function of %q in /proc/kallsyms", []string(c))
 	}
-	// It ends where the next one begins.
-	for _, line := range t.Lines("/proc/kallsyms") {
-		words := strings.Fields(line)
-		if len(words) < 3 || words[1] != "t" && words[1] != "T" {
-			continue
+	for _, f := range functions {
+		if f.at >= from && f.at <= last && (strings.HasPrefix(f.name, "iommufd") || strings.HasPrefix(f.name, "iopt_")) {
+			t.Fatalf("%s is among %q: what is tested would be spared", f.name, []string(c))
 		}
-		at := address(t, words[0])
-		if at > last && (to == 0 || at < to) {
-			to = at
-		}
-		if name := words[2]; at >= from && at <= last && (strings.HasPrefix(name, "iommufd") || strings.HasPrefix(name, "iopt_")) {
-			t.Fatalf("%s is among %q: what is tested would be spared", name, []string(c))
+		if f.at > last {
+			return from, f.at // it ends where the next one begins
 		}
 	}
-	return from, to
+	t.Fatalf("nothing behind %q in /proc/kallsyms", []string(c))
+	return 0, 0
+}
+
+// function is one of the kernel.
+type function struct {
+	name string
+	at   uint64
+}
+
+// functions are those of the kernel, without modules and without what it needed
+// for its start only, by address.
+func functions(t *lab.T) []function {
+	var all []function
+	var end uint64
+	for _, line := range t.Lines("/proc/kallsyms") {
+		// "ffffffff81000000 T name", and [module] behind it
+		words := strings.Fields(line)
+		if len(words) != 3 || words[1] != "t" && words[1] != "T" {
+			continue
+		}
+		f := function{words[2], address(t, words[0])}
+		if f.name == "_etext" {
+			end = f.at
+		}
+		all = append(all, f)
+	}
+	if end == 0 {
+		t.Fatalf("no _etext in /proc/kallsyms")
+	}
+	all = slices.DeleteFunc(all, func(f function) bool { return f.at > end })
+	slices.SortFunc(all, func(a, b function) int { return cmp.Compare(a.at, b.at) })
+	return all
 }
 
 func (c Code) has(name string) bool {
