@@ -231,9 +231,22 @@ func (g *gate) conclude() {
 	g.report.Verdict = v
 	for _, s := range g.report.States {
 		for _, c := range s.Cells {
-			if run, err := results.ReadRun(c.Run); err == nil && g.report.Version == nil {
-				g.report.Version = run.Versions
+			if g.report.Version == nil {
+				g.report.Version = versions(c)
 			}
 		}
 	}
+}
+
+// versions are those that a result depends on, as its run recorded them.
+func versions(c Cell) map[string]string {
+	run, err := results.ReadRun(c.Run)
+	if err != nil {
+		return nil // the report is worth more than they are
+	}
+	if rec, err := results.ReadCell(c.Dir); err == nil && run.Versions != nil {
+		run.Versions["linux"] = rec.Planned.Kernel.Release
+		run.Versions["compiler"] = rec.Planned.Kernel.Compiler
+	}
+	return run.Versions
 }
