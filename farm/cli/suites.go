@@ -13,7 +13,6 @@ import (
 	"noiommu-farm/farm/runner"
 	"noiommu-farm/internal/fault"
 	"noiommu-farm/kernels"
-	"noiommu-farm/suites/contract"
 )
 
 type suitesCmd struct {
@@ -35,32 +34,19 @@ Examples:
   farm suites --release 6.12.0       what is asked of an older kernel`
 }
 
-// coverage is one statement and what it asks of each profile and machine.
-type coverage struct {
-	ID      string                            `json:"id"`
-	Suite   string                            `json:"suite"`
-	Promise string                            `json:"promise"`
-	Source  []string                          `json:"source,omitempty"`
-	Test    string                            `json:"test,omitempty"` // what covers it; "" with a reason
-	Reason  string                            `json:"reason,omitempty"`
-	Nightly bool                              `json:"nightly,omitempty"`
-	Core    bool                              `json:"core,omitempty"`
-	Duties  map[string]map[string]matrix.Duty `json:"duties,omitempty"` // profile → machine
-}
-
 func (c *suitesCmd) Run(s *surroundings) error {
 	all, err := covered(c.Release)
 	if err != nil {
 		return err
 	}
-	suites := append([]string{kconfigSuite}, matrix.ContractSuites()...)
+	suites := append([]string{matrix.KconfigSuite}, matrix.ContractSuites()...)
 	for _, name := range c.Suite {
 		if !slices.Contains(suites, name) {
 			return &fault.Usage{Key: "--suite", Value: name, Allowed: suites}
 		}
 	}
 	if len(c.Suite) > 0 {
-		all = slices.DeleteFunc(all, func(r coverage) bool { return !slices.Contains(c.Suite, r.Suite) })
+		all = slices.DeleteFunc(all, func(r matrix.Covered) bool { return !slices.Contains(c.Suite, r.Suite) })
 	}
 	switch {
 	case c.JSON:
@@ -81,62 +67,29 @@ func (c *suitesCmd) Run(s *surroundings) error {
 // kconfigSuite is the suite that runs on the host.
 const kconfigSuite = "kconfig"
 
-// covered derives the table. The facts are those of the release given.
-func covered(release string) ([]coverage, error) {
-	facts := make(map[string]map[string]contract.Facts)
-	for _, p := range matrix.Profiles {
-		facts[p.Name] = make(map[string]contract.Facts)
-		for _, m := range matrix.Machines {
-			f, err := runner.Facts(m.Cell(p), release)
-			if err != nil {
-				return nil, fmt.Errorf("facts of %s on %s: %w", p.Name, m.Name, err)
-			}
-			facts[p.Name][m.Name] = f
-		}
+// covered derives the table, for a kernel of that release.
+func covered(release string) ([]matrix.Covered, error) {
+	all, err := matrix.Coverage(runner.Facts(release))
+	if err != nil {
+		return nil, err
 	}
-	var all []coverage
-	for _, k := range kernels.KconfigStatements() {
-		all = append(all, coverage{ID: k.ID, Suite: kconfigSuite, Promise: k.Promise, Source: k.Source, Test: "farm kconfig", Core: contract.Core(k.ID)})
-	}
-	for _, st := range contract.Statements {
-		row := coverage{
-			ID: st.ID, Suite: st.Suite, Promise: st.Promise, Source: st.Source, Test: st.Name(), Nightly: st.Nightly,
-			Core: st.Core(), Duties: make(map[string]map[string]matrix.Duty),
-		}
-		for _, p := range matrix.Profiles {
-			row.Duties[p.Name] = make(map[string]matrix.Duty)
-			for _, m := range matrix.Machines {
-				row.Duties[p.Name][m.Name] = matrix.DutyOf(st, facts[p.Name][m.Name])
-			}
-		}
-		all = append(all, row)
-	}
-	for _, e := range contract.ProvenElsewhere {
-		all = append(all, coverage{ID: e.ID, Suite: e.Suite, Promise: e.Promise, Test: e.By, Reason: e.Reason, Core: contract.Core(e.ID)})
-	}
-	// In the contract's order of suites, and by number within one.
-	slices.SortStableFunc(all, func(a, b coverage) int {
-		if x, y := family(a.ID), family(b.ID); x != y {
-			return x - y
-		}
-		return strings.Compare(a.ID, b.ID)
-	})
-	return all, nil
+	return append(onHost(), all...), nil
 }
 
-// families are the prefixes of statement ids, in the contract's order.
-var families = []string{"KC", "ND", "GR", "CD", "IA", "PA", "DM", "IR", "PE", "LC", "CX", "IP", "TL", "ST"}
-
-func family(id string) int {
-	prefix, _, _ := strings.Cut(id, "-")
-	return slices.Index(families, prefix)
+// onHost are the statements of Kconfig, the first of the contract.
+func onHost() []matrix.Covered {
+	var all []matrix.Covered
+	for _, k := range kernels.KconfigStatements() {
+		all = append(all, matrix.Covered{ID: k.ID, Suite: matrix.KconfigSuite, Promise: k.Promise, Source: k.Source, Test: "farm kconfig", Core: true})
+	}
+	return all
 }
 
 // marks of a duty in a table of one letter a machine.
 var marks = map[matrix.Duty]byte{matrix.MustPass: 'P', matrix.MustBeAbsent: '-', matrix.NotApplicable: '.'}
 
 // grid is a row's duties, one group of letters a profile.
-func (r coverage) grid() []string {
+func grid(r matrix.Covered) []string {
 	var groups []string
 	for _, p := range matrix.Profiles {
 		letters := make([]byte, 0, len(matrix.Machines))
@@ -148,7 +101,7 @@ func (r coverage) grid() []string {
 	return groups
 }
 
-func (r coverage) where() string {
+func where(r matrix.Covered) string {
 	switch {
 	case r.Reason != "":
 		return "not tested: " + r.Reason
@@ -158,13 +111,25 @@ func (r coverage) where() string {
 	return ""
 }
 
-func tested(all []coverage) (n int) {
+// counted says how many statements there are, and how many have a test.
+func counted(all []matrix.Covered) string {
+	var contract, tested, own int
 	for _, r := range all {
-		if r.Test != "" {
-			n++
+		switch {
+		case r.Own():
+			own++
+		case r.Test != "":
+			tested++
+			fallthrough
+		default:
+			contract++
 		}
 	}
-	return n
+	text := fmt.Sprintf("%d statements of the contract, %d with a test", contract, tested)
+	if own > 0 {
+		text += fmt.Sprintf("; %d more that a finding added", own)
+	}
+	return text
 }
 
 func legend() string {
@@ -177,7 +142,7 @@ func legend() string {
 	return b.String()
 }
 
-func writeCoverage(w io.Writer, all []coverage) error {
+func writeCoverage(w io.Writer, all []matrix.Covered) error {
 	var b strings.Builder
 	width := len(matrix.Machines)
 	fmt.Fprintf(&b, "%-24s", "")
@@ -187,25 +152,28 @@ func writeCoverage(w io.Writer, all []coverage) error {
 	b.WriteByte('\n')
 	for _, r := range all {
 		name := r.Suite + "." + r.ID
-		if where := r.where(); where != "" {
+		if where := where(r); where != "" {
 			fmt.Fprintf(&b, "%-24s %s\n", name, where)
 			continue
 		}
-		fmt.Fprintf(&b, "%-24s %s", name, strings.Join(r.grid(), " "))
+		fmt.Fprintf(&b, "%-24s %s", name, strings.Join(grid(r), " "))
 		if r.Nightly {
 			b.WriteString(" nightly")
 		}
+		if r.Finding != "" {
+			b.WriteString(" expected to fail: " + r.Finding)
+		}
 		b.WriteByte('\n')
 	}
-	fmt.Fprintf(&b, "\n%d statements, %d tested\n\n%s", len(all), tested(all), legend())
+	fmt.Fprintf(&b, "\n%s\n\n%s", counted(all), legend())
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-func writeMarkdown(w io.Writer, all []coverage) error {
+func writeMarkdown(w io.Writer, all []matrix.Covered) error {
 	var b strings.Builder
 	b.WriteString("# What is tested where\n\nWritten by `farm suites --markdown`, and compared with it by a test. ")
-	fmt.Fprintf(&b, "%d statements of the contract, %d with a test.\n\n", len(all), tested(all))
+	fmt.Fprintf(&b, "%s.\n\n", counted(all))
 	b.WriteString("```\n" + legend() + "```\n\n")
 	fmt.Fprintf(&b, "| statement | promise | test |")
 	for _, p := range matrix.Profiles {
@@ -220,11 +188,14 @@ func writeMarkdown(w io.Writer, all []coverage) error {
 		if r.Nightly {
 			test += " (nightly)"
 		}
+		if r.Finding != "" {
+			test += " (expected to fail: finding " + r.Finding + ")"
+		}
 		fmt.Fprintf(&b, "| %s | %s | %s |", r.ID, strings.ReplaceAll(r.Promise, "|", `\|`), test)
 		for i := range matrix.Profiles {
 			cell := ""
 			if r.Duties != nil {
-				cell = "`" + r.grid()[i] + "`"
+				cell = "`" + grid(r)[i] + "`"
 			}
 			fmt.Fprintf(&b, " %s |", cell)
 		}

@@ -2,7 +2,14 @@
 
 package matrix
 
-import "noiommu-farm/suites/contract"
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"noiommu-farm/suites/contract"
+)
 
 // Duty is what a statement asks of a kernel on a machine.
 type Duty string
@@ -83,4 +90,93 @@ var Machines = []Machine{
 // Cell is a machine under a kernel.
 func (m Machine) Cell(p Profile) Cell {
 	return Cell{Name: p.Name + " " + m.Name, Config: p.Config, Topology: m.Topology, Guest: m.Guest}
+}
+
+// KconfigSuite is the suite that needs no guest.
+const KconfigSuite = "kconfig"
+
+// Covered is one statement and what it asks of each profile and machine.
+type Covered struct {
+	ID      string                     `json:"id"`
+	Suite   string                     `json:"suite"`
+	Promise string                     `json:"promise"`
+	Source  []string                   `json:"source,omitempty"`
+	Test    string                     `json:"test,omitempty"` // what proves it; "" with a reason
+	Reason  string                     `json:"reason,omitempty"`
+	Finding string                     `json:"finding,omitempty"` // the bug for which it is expected to fail
+	Nightly bool                       `json:"nightly,omitempty"`
+	Core    bool                       `json:"core,omitempty"`
+	Duties  map[string]map[string]Duty `json:"duties,omitempty"` // profile → machine; nil: proven otherwise
+}
+
+// Coverage is every statement but those of Kconfig, in the contract's order.
+// The facts of a cell are foretold by the function given.
+func Coverage(facts func(Cell) (contract.Facts, error)) ([]Covered, error) {
+	known := make(map[string]map[string]contract.Facts)
+	for _, p := range Profiles {
+		known[p.Name] = make(map[string]contract.Facts)
+		for _, m := range Machines {
+			f, err := facts(m.Cell(p))
+			if err != nil {
+				return nil, fmt.Errorf("facts of %s on %s: %w", p.Name, m.Name, err)
+			}
+			known[p.Name][m.Name] = f
+		}
+	}
+	var all []Covered
+	for _, st := range contract.Statements {
+		row := Covered{
+			ID: st.ID, Suite: st.Suite, Promise: st.Promise, Source: st.Source, Test: st.Name(), Nightly: st.Nightly,
+			Core: st.Core(), Duties: make(map[string]map[string]Duty),
+		}
+		if f := contract.FindingOf(st.Name()); f != nil {
+			row.Finding = f.ID
+		}
+		for _, p := range Profiles {
+			row.Duties[p.Name] = make(map[string]Duty)
+			for _, m := range Machines {
+				row.Duties[p.Name][m.Name] = DutyOf(st, known[p.Name][m.Name])
+			}
+		}
+		all = append(all, row)
+	}
+	for _, e := range contract.ProvenElsewhere {
+		all = append(all, Covered{ID: e.ID, Suite: e.Suite, Promise: e.Promise, Test: e.By, Reason: e.Reason, Core: contract.Core(e.ID)})
+	}
+	slices.SortStableFunc(all, func(a, b Covered) int {
+		if x, y := family(a.ID), family(b.ID); x != y {
+			return x - y
+		}
+		return strings.Compare(a.ID, b.ID)
+	})
+	return all, nil
+}
+
+// Families are the prefixes of statement ids in the contract's order, and how
+// many statements the contract has of each, numbered from 1.
+var Families = []struct {
+	Prefix string
+	Size   int
+}{
+	{"KC", 12}, {"ND", 16}, {"GR", 20}, {"CD", 15}, {"IA", 19}, {"PA", 20}, {"DM", 9},
+	{"IR", 7}, {"PE", 11}, {"LC", 11}, {"CX", 11}, {"IP", 11}, {"TL", 6}, {"ST", 10},
+}
+
+// family is the place of a statement's prefix among them; -1 for none.
+func family(id string) int {
+	prefix, _, _ := strings.Cut(id, "-")
+	for i, f := range Families {
+		if f.Prefix == prefix {
+			return i
+		}
+	}
+	return -1
+}
+
+// Own says that a statement is not the contract's: a finding added it.
+func (c Covered) Own() bool {
+	i := family(c.ID)
+	_, number, _ := strings.Cut(c.ID, "-")
+	n, err := strconv.Atoi(number)
+	return i < 0 || err != nil || n > Families[i].Size
 }

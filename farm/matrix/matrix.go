@@ -157,7 +157,7 @@ func withSeries(source, series string) string {
 		return source
 	}
 	const enough = 60
-	name := path.Base(series)
+	name := path.Base(path.Clean(series))
 	for _, ext := range []string{".patch", ".mbox", ".diff", ".eml"} {
 		name = strings.TrimSuffix(name, ext)
 	}

@@ -213,7 +213,7 @@ func TestSeriesNamesCells(t *testing.T) {
 		"/home/ada/v5 of it.mbox":            "debian-7.3+v5-of-it_noiommu_none",
 		"../x/0001-vfio.patch":               "debian-7.3+0001-vfio_noiommu_none",
 		"linux@v7.3..HEAD":                   "debian-7.3+linux-v7.3..HEAD_noiommu_none",
-		"/" + strings.Repeat("x", 99) + "/.": "debian-7.3_noiommu_none",
+		"/" + strings.Repeat("x", 99) + "/.": "debian-7.3+" + strings.Repeat("x", 60) + "_noiommu_none",
 	} {
 		plan, err := Product(Axes{Sources: []string{"debian:7.3"}, Series: series, Configs: []string{"noiommu"}, Topologies: []string{"none"}})
 		if err != nil || plan.Cells[0].Name != want || plan.Cells[0].Series != series {

@@ -9,11 +9,15 @@ import (
 	"noiommu-farm/suites/contract"
 )
 
-// Facts foretells what a cell's facts will be, from what its configuration
-// asks for and without building anything. The source's release (uname -r) is
-// given; the cell's own source is not looked at. A bad name on an axis is a
+// Facts foretells what a cell's facts will be under a kernel of that release
+// (uname -r), from what its configuration asks for and without building
+// anything. The cell's own source is not looked at. A bad name on an axis is a
 // *fault.Usage.
-func Facts(c matrix.Cell, release string) (contract.Facts, error) {
+func Facts(release string) func(matrix.Cell) (contract.Facts, error) {
+	return func(c matrix.Cell) (contract.Facts, error) { return foretell(c, release) }
+}
+
+func foretell(c matrix.Cell, release string) (contract.Facts, error) {
 	c.Source = "debian:7.3" // any: it is not looked at
 	cells, err := check(matrix.Plan{Cells: []matrix.Cell{c}})
 	if err != nil {
