@@ -149,15 +149,22 @@ func reason(verdict string, diagnostics []string) string {
 
 // readKconfig judges what farm kconfig --json printed.
 func readKconfig(text []byte) (found, error) {
-	var statements []struct {
-		ID, Verdict string
-		Findings    []json.RawMessage
+	var report struct {
+		Statements []struct {
+			ID, Verdict string
+			Findings    []json.RawMessage
+		}
+		Support    struct{ Wrong []json.RawMessage }
+		Difference struct{ Unmet []json.RawMessage }
 	}
-	if err := json.Unmarshal(text, &statements); err != nil {
+	if err := json.Unmarshal(text, &report); err != nil {
 		return found{}, fmt.Errorf("read what farm kconfig printed: %w", err)
 	}
+	if len(report.Statements) == 0 {
+		return found{}, fmt.Errorf("read what farm kconfig printed: no statement was judged")
+	}
 	var f found
-	for _, s := range statements {
+	for _, s := range report.Statements {
 		switch s.Verdict {
 		case "fail":
 			why := ""
@@ -168,6 +175,12 @@ func readKconfig(text []byte) (found, error) {
 		case "pass":
 			f.Passed = append(f.Passed, s.ID)
 		}
+	}
+	if wrong := report.Support.Wrong; len(wrong) > 0 {
+		f.red("the support matrix", string(wrong[0]))
+	}
+	if unmet := report.Difference.Unmet; len(unmet) > 0 {
+		f.red("unmet dependencies", string(unmet[0]))
 	}
 	return f, nil
 }

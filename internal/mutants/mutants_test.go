@@ -187,13 +187,23 @@ func TestJudgeNotBuilt(t *testing.T) {
 }
 
 func TestReadKconfig(t *testing.T) {
-	text := `[{"ID":"KC-01","Verdict":"pass"},{"ID":"KC-09","Verdict":"fail","Findings":[{"Symbol":"IOMMUFD_NOIOMMU"}]},{"ID":"KC-10","Verdict":"not applicable"}]`
+	text := `{"Statements":[{"ID":"KC-01","Verdict":"pass"},{"ID":"KC-09","Verdict":"fail","Findings":[{"Option":"IOMMUFD_NOIOMMU"}]},` +
+		`{"ID":"KC-10","Verdict":"not-applicable"}],"Support":{"Cases":12,"Wrong":[]},"Difference":{"Unmet":[{"Option":"IOMMU_PT"}]}}`
 	f, err := readKconfig([]byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff(found{Red: []string{"KC-09"}, Passed: []string{"KC-01"}, Why: map[string]string{"KC-09": `{"Symbol":"IOMMUFD_NOIOMMU"}`}}, f, cmp.AllowUnexported(found{})); d != "" {
+	want := found{
+		Red: []string{"KC-09", "unmet dependencies"}, Passed: []string{"KC-01"},
+		Why: map[string]string{"KC-09": `{"Option":"IOMMUFD_NOIOMMU"}`, "unmet dependencies": `{"Option":"IOMMU_PT"}`},
+	}
+	if d := cmp.Diff(want, f, cmp.AllowUnexported(found{})); d != "" {
 		t.Error(d)
+	}
+	for _, text := range []string{"", "{}", "[]"} {
+		if _, err := readKconfig([]byte(text)); err == nil {
+			t.Errorf("%q: no error", text)
+		}
 	}
 }
 
