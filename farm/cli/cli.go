@@ -27,6 +27,7 @@ import (
 type grammar struct {
 	Run        runCmd        `cmd:"" help:"Build kernels, boot them with and without an IOMMU, run the suites, and print what was found."`
 	Gate       gateCmd       `cmd:"" help:"Judge a series of patches: the base and each patch must build, boot and pass."`
+	Bisect     bisectCmd     `cmd:"" help:"Find the patch or the commit from which on a test fails."`
 	Repro      reproCmd      `cmd:"" help:"Bring a failure of a run back: the same kernel and machine, and that one test; or a shell or a debugger there."`
 	Capsule    capsuleCmd    `cmd:"" help:"Write one file with which a failure happens again elsewhere."`
 	Kernel     kernelCmd     `cmd:"" help:"Kernels: list what there is, build configurations and judge how they compile, compare them, clear the cache."`
@@ -111,7 +112,7 @@ func tell(stderr io.Writer, err error) int {
 func verbOf(args []string) string {
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		switch args[0] {
-		case "run", "kernel", "gate", "repro", "capsule", "kconfig", "console", "doctor", "completion":
+		case "run", "kernel", "gate", "bisect", "repro", "capsule", "kconfig", "console", "doctor", "completion":
 			return args[0] + " "
 		}
 	}

@@ -96,5 +96,9 @@ func gateSeries(s *surroundings, spec string) (series.Series, error) {
 	if info, err := os.Stat(spec); err == nil && info.Mode().IsRegular() && info.Size() == 0 {
 		return series.Series{Spec: spec, Title: "nothing"}, nil
 	}
-	return loadSeries(s, spec)
+	p, err := loadSeries(s, spec)
+	if errors.Is(err, series.ErrEmpty) {
+		return series.Series{Spec: spec, Title: "nothing"}, nil
+	}
+	return p, err
 }

@@ -150,12 +150,19 @@ func (g *gate) bothSides(ctx context.Context, k Key, now, was result, had, whole
 // tries has one result tried again, in a guest of its own each time: alone, or
 // with the whole cell.
 func (g *gate) tries(ctx context.Context, k Key, r result, whole bool) (Rate, error) {
-	opt := repro.Options{
-		Cache: g.Cache, Images: g.Images, Runs: filepath.Join(g.dir, runsDir), Command: g.Command, Tell: g.Tell,
-	}
-	cases, err := repro.Load(ctx, repro.Target{
+	return g.triesAt(ctx, repro.Target{
 		Run: r.cell.Run, Cell: r.cell.Name, Test: repro.Place{Program: k.Program, Test: k.Test}.String(), Whole: whole,
-	}, opt)
+	}, filepath.Join(g.dir, runsDir))
+}
+
+// triesOf is tries of a place in a cell.
+func (g *gate) triesOf(ctx context.Context, at repro.Place, cell Cell) (Rate, error) {
+	return g.triesAt(ctx, repro.Target{Run: cell.Run, Cell: cell.Name, Test: at.String()}, g.Runs)
+}
+
+func (g *gate) triesAt(ctx context.Context, target repro.Target, runs string) (Rate, error) {
+	opt := repro.Options{Cache: g.Cache, Images: g.Images, Runs: runs, Command: g.Command, Tell: g.Tell}
+	cases, err := repro.Load(ctx, target, opt)
 	if err != nil {
 		return Rate{}, err
 	}

@@ -29,6 +29,9 @@ func commitRange(spec string) (dir, from, to string, ok bool) {
 	return "", "", "", false
 }
 
+// ErrEmpty is the error of a range of commits in which there is none.
+var ErrEmpty = errors.New("the range has no commits")
+
 // loadCommits makes a series of the commits that to has and from has not. git
 // runs without anything that the repository's configuration or attributes
 // could have it run.
@@ -59,7 +62,7 @@ func loadCommits(ctx context.Context, dir, from, to string) (Series, error) {
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	switch {
 	case out == "":
-		return s, errors.New("the range has no commits")
+		return s, ErrEmpty
 	case len(lines) > maxPatches:
 		return s, fmt.Errorf("the range has more than %d commits", maxPatches)
 	}
