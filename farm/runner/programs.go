@@ -132,6 +132,12 @@ func kselftests(c matrix.Cell, facts contract.Facts, built []kernels.Selftest, a
 
 			Findings: contract.FindingsOf(name),
 		}
+		for _, v := range known.Variants {
+			if !facts.Meets(v.Unless) {
+				p.Argv = append(p.Argv, "-V", v.Name)
+				absent = append(absent, results.Absent{Name: name + " -v " + v.Name, Reason: contract.SkipReason([]contract.Requirement{v.Unless})})
+			}
+		}
 		if t.Suite == "vfio" {
 			// libvfio takes the device from the last argument
 			// (tools/testing/selftests/vfio/lib/libvfio.c).

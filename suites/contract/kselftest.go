@@ -17,6 +17,13 @@ type Kselftest struct {
 	Memory   int           // MiB that a guest needs for it; 0 is no more than any
 	Limit    time.Duration // what it may take on an idle machine with hardware virtualization; 0 is the usual
 	Skips    []Skip        // tests in it that are skipped for want of something
+	Variants []Variant     // variants in it that are left out for want of something
+}
+
+// Variant says that a variant of a program's fixtures is left out of a cell.
+type Variant struct {
+	Name   string      // as kselftest_harness.h prints it, and takes it after -V
+	Unless Requirement // what the cell would need for it to run
 }
 
 // Skip says that tests of a program must be skipped in a cell.
@@ -39,7 +46,10 @@ var Kselftests = []Kselftest{
 		Skips: []Skip{{Match: "vfio_pci_device_test.reset", Unless: Reset}, {Match: "vfio_pci_irq_test.msix.*", Unless: MSIX}}},
 	{Suite: "vfio", Program: "vfio_dma_mapping_test", Requires: []Requirement{IOMMU, Cdev, Group, Hugepages},
 		Skips: []Skip{{Match: "*_anonymous_hugetlb_1gb.*", Unless: Hugepages1G}}},
-	{Suite: "vfio", Program: "vfio_dma_mapping_mmio_test", Requires: []Requirement{IOMMU, Cdev, Group}},
+	// It takes a type 1 container for VFIO's own, which maps a BAR; iommufd's
+	// does not (do_mmio_map_test in vfio_dma_mapping_mmio_test.c).
+	{Suite: "vfio", Program: "vfio_dma_mapping_mmio_test", Requires: []Requirement{IOMMU, Cdev, Group},
+		Variants: []Variant{{Name: "vfio_type1_iommu", Unless: NativeContainer}, {Name: "vfio_type1v2_iommu", Unless: NativeContainer}}},
 	{Suite: "vfio", Program: "vfio_pci_device_init_perf_test", Requires: []Requirement{IOMMU, Cdev, Group}},
 	{Suite: "vfio", Program: "vfio_pci_sriov_uapi_test", Requires: []Requirement{IOMMU, Cdev, Group, IGB, SRIOV}},
 	{Suite: "vfio", Program: "vfio_pci_driver_test", Requires: []Requirement{IOMMU, Cdev, Group, IGB},

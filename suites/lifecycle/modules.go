@@ -5,6 +5,7 @@ package lifecycle
 import (
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -32,7 +33,8 @@ func modules(t *lab.T) {
 	for _, name := range []string{"vfio_pci", "vfio_pci_core", "vfio", "iommufd"} {
 		t.Contains(loaded, name, true, "modules loaded")
 	}
-	t.Cleanup(func() { t.OK(load(t, loaded), "cleanup: load the modules"); setMode(t) })
+	was := parameters(t, loaded)
+	t.Cleanup(func() { t.OK(load(t, loaded), "cleanup: load the modules"); setParameters(t, was) })
 	tables, path := t.TablePages(), t.CdevPath(d)
 
 	// A bound device holds its module.
@@ -86,7 +88,7 @@ func modules(t *lab.T) {
 	lab.Equal(t, t.UnsafeMode(), "N", "enable_unsafe_noiommu_mode of the new module")
 	lab.Equal(t, d.Driver(), "", "driver of the device with the mode off")
 	t.Fails(t.Bind(d), unix.EINVAL, "bind with the mode off")
-	setMode(t)
+	setParameters(t, was)
 	t.Must(t.Bind(d), "bind %s", d.BDF)
 	lab.Equal(t, t.CdevPath(d), path, "cdev after the modules were loaded again")
 	again, _ := t.ToAttached(d)
@@ -98,9 +100,29 @@ func present(t *lab.T, module string) bool {
 	return err == nil
 }
 
-// setMode switches the mode on for good: the module that had it on is gone.
-func setMode(t *lab.T) {
-	t.OK(t.WriteFile("/sys/module/vfio/parameters/enable_unsafe_noiommu_mode", "Y"), "switch the mode on")
+// parameters are the values of all parameters of modules, by path.
+func parameters(t *lab.T, modules []string) map[string]string {
+	values := make(map[string]string)
+	for _, name := range modules {
+		dir := "/sys/module/" + name + "/parameters"
+		if _, err := t.Stat(dir); err != nil {
+			continue
+		}
+		for _, p := range t.List(dir) {
+			values[dir+"/"+p] = t.ReadFile(dir + "/" + p)
+		}
+	}
+	return values
+}
+
+// setParameters gives modules that were loaded again the parameters that the
+// others had.
+func setParameters(t *lab.T, values map[string]string) {
+	for _, path := range slices.Sorted(maps.Keys(values)) {
+		if t.ReadFile(path) != values[path] {
+			t.OK(t.WriteFile(path, values[path]), "set %s to %s", path, values[path])
+		}
+	}
 }
 
 // remove removes a module, as rmmod does.
