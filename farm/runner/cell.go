@@ -313,7 +313,7 @@ func (r *run) converse(ctx context.Context, c *prepared, plan cellPlan, talk *co
 	each := func(list []results.Program) error {
 		for _, p := range list {
 			r.Tell(Progress{Cell: c.Name, Program: p.Name})
-			if err := talk.run(ctx, p, fillIn(p.Argv, bdfs)); err != nil {
+			if err := talk.run(ctx, p, fillIn(p.Argv, bdfs, all)); err != nil {
 				return err
 			}
 			if err := putBack(ctx, p.ID, talk, requests); err != nil {

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -424,16 +423,20 @@ func (c *conversation) whole(ctx context.Context, doing string, e wire.Exited) e
 }
 
 // fillIn replaces {model} in the arguments by the address of the first such
-// function of this guest.
-func fillIn(argv []string, bdfs map[string][]string) []string {
-	out := slices.Clone(argv)
-	for i, a := range out {
+// function of this guest, and the argument {...} by all that are under test.
+func fillIn(argv []string, bdfs map[string][]string, all []string) []string {
+	var out []string
+	for _, a := range argv {
+		if a == everyBDF {
+			out = append(out, all...)
+			continue
+		}
 		for model, list := range bdfs {
 			if len(list) > 0 {
 				a = strings.ReplaceAll(a, fmt.Sprintf(bdfOf, model), list[0])
 			}
 		}
-		out[i] = a
+		out = append(out, a)
 	}
 	return out
 }

@@ -323,9 +323,10 @@ func TestConversationInterrupted(t *testing.T) {
 }
 
 func TestFillIn(t *testing.T) {
-	got := fillIn([]string{"/x", "{igb}", "a={edu},{igb}", "{none}"},
-		map[string][]string{"igb": {"0000:01:00.0"}, "edu": {"0000:00:02.0", "0000:00:03.0"}, "none": nil})
-	want := "/x 0000:01:00.0 a=0000:00:02.0,0000:01:00.0 {none}"
+	got := fillIn([]string{"/x", "{igb}", "a={edu},{igb}", "{none}", "{...}"},
+		map[string][]string{"igb": {"0000:01:00.0"}, "edu": {"0000:00:02.0", "0000:00:03.0"}, "none": nil},
+		[]string{"0000:00:02.0", "0000:00:03.0", "0000:01:00.0"})
+	want := "/x 0000:01:00.0 a=0000:00:02.0,0000:01:00.0 {none} 0000:00:02.0 0000:00:03.0 0000:01:00.0"
 	if strings.Join(got, " ") != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
