@@ -31,6 +31,7 @@ type grammar struct {
 	Repro      reproCmd      `cmd:"" help:"Bring a failure of a run back: the same kernel and machine, and that one test; or a shell or a debugger there."`
 	Capsule    capsuleCmd    `cmd:"" help:"Write one file with which a failure happens again elsewhere."`
 	Kernel     kernelCmd     `cmd:"" help:"Kernels: list what there is, build configurations and judge how they compile, compare them, clear the cache."`
+	Report     reportCmd     `cmd:"" help:"Write static pages of a run, or a mail: what failed, what changed, and all that each cell said."`
 	Kconfig    kconfigCmd    `cmd:"" help:"Hold a kernel's Kconfig files to what they promise of no-IOMMU, without building."`
 	Suites     suitesCmd     `cmd:"" help:"List the statements of the contract, their tests, and what they ask of each kernel on each machine."`
 	Console    consoleCmd    `cmd:"" help:"Classify a saved console log: oopses, warnings, sanitizer reports, hangs."`

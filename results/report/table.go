@@ -42,6 +42,9 @@ func (s Style) heading(b *strings.Builder, r Run) {
 	fmt.Fprintf(b, "\nrun %s\n", r.ID)
 	var seen []string
 	for _, c := range r.Cells {
+		if c.Kernel.Source == "" {
+			continue
+		}
 		line := fmt.Sprintf("Linux %s (%s), configuration %s, %s, QEMU %s with %s",
 			c.Kernel.Release, source(c), c.Kernel.Config, c.Kernel.Compiler, c.Machine.QEMU, strings.ToUpper(c.Machine.Accel))
 		if !slices.Contains(seen, line) {
@@ -60,8 +63,9 @@ func source(c *verdict.Cell) string {
 	return c.Kernel.Source + " with " + c.Kernel.Series
 }
 
-// columns names the cells by what tells them apart.
-func columns(cells []*verdict.Cell) []string {
+// Columns names the cells by what tells them apart; a cell of which nothing is
+// known but its name, by that.
+func Columns(cells []*verdict.Cell) []string {
 	names := make([]string, len(cells))
 	parts := []func(*verdict.Cell) string{
 		source,
@@ -79,6 +83,11 @@ func columns(cells []*verdict.Cell) []string {
 			if differs {
 				names[j] = strings.TrimSpace(names[j] + " " + part(c))
 			}
+		}
+	}
+	for j, c := range cells {
+		if c.Kernel.Source == "" {
+			names[j] = c.Name
 		}
 	}
 	return names
@@ -99,7 +108,7 @@ func (s Style) grid(b *strings.Builder, cells []*verdict.Cell) {
 		}
 	}
 	table := [][]field{{plain("")}}
-	for _, name := range columns(cells) {
+	for _, name := range Columns(cells) {
 		table[0] = append(table[0], plain(Clean(name)))
 	}
 	for _, name := range rows {
@@ -135,7 +144,7 @@ func (s Style) programField(c *verdict.Cell, name string) field {
 }
 
 func (s Style) every(b *strings.Builder, cells []*verdict.Cell) {
-	for i, name := range columns(cells) {
+	for i, name := range Columns(cells) {
 		fmt.Fprintf(b, "\n%s\n", Clean(name))
 		for _, p := range cells[i].Programs {
 			for _, t := range p.Tests {
@@ -163,7 +172,7 @@ func testName(p verdict.Program, t verdict.Test) string {
 const maxComplaints = 12
 
 func (s Style) unexpected(b *strings.Builder, cells []*verdict.Cell) {
-	for i, name := range columns(cells) {
+	for i, name := range Columns(cells) {
 		c := cells[i]
 		if c.Verdict.Good() {
 			continue
@@ -206,7 +215,7 @@ func (s Style) unexpected(b *strings.Builder, cells []*verdict.Cell) {
 func (s Style) expected(b *strings.Builder, cells []*verdict.Cell) {
 	where := make(map[contract.Finding][]string)
 	var all []contract.Finding
-	for i, name := range columns(cells) {
+	for i, name := range Columns(cells) {
 		for _, p := range cells[i].Programs {
 			for _, t := range p.Tests {
 				if t.Verdict != verdict.XFail || t.Finding == nil {
@@ -235,7 +244,7 @@ func (s Style) absent(b *strings.Builder, cells []*verdict.Cell) {
 	type why struct{ name, reason string }
 	where := make(map[why][]string)
 	var all []why
-	names := columns(cells)
+	names := Columns(cells)
 	for i, c := range cells {
 		for _, a := range c.Absent {
 			k := why{a.Name, a.Reason}

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package site
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strings"
+
+	"noiommu-farm/results/console"
+	"noiommu-farm/results/ktap"
+	"noiommu-farm/results/report"
+)
+
+// What a page shows of one log. The beginning, the end, and what is marked are
+// kept; what is left out is counted.
+const (
+	maxLine   = 4 << 10 // bytes
+	endLines  = 3000    // at each end
+	endBytes  = 512 << 10
+	markLines = 6000 // marked, between the ends
+	markBytes = 1 << 20
+)
+
+// line is one line of a log page.
+type line struct {
+	N     int    // from 1; 0 for a gap
+	Text  string // clean
+	Kind  string // "ok", "bad", "skip", "mark", "find", or empty
+	Title string // of the finding that begins here
+	Gap   int    // lines that are left out here
+}
+
+// logPage is a bounded log.
+type logPage struct {
+	Lines    []line
+	Findings []console.Finding
+	at       map[string]int // line numbers by name; see readOutput and readConsole
+	Left     int            // lines left out
+}
+
+// keeper decides which lines of a log are kept, while it streams by.
+type keeper struct {
+	page        logPage
+	head, marks budget
+	tail        []line
+	tailBytes   int
+	number      int
+}
+
+type budget struct{ lines, bytes int }
+
+func (b *budget) take(n int) bool {
+	if b.lines < 1 || b.bytes < n {
+		b.lines = 0 // what is kept has no holes
+		return false
+	}
+	b.lines--
+	b.bytes -= n
+	return true
+}
+
+// read streams a log of any size through classify, which may mark a line. name
+// is what links to the line call it.
+func read(log io.Reader, classify func(n int, text string) (kind, title, name string)) (*logPage, error) {
+	k := keeper{head: budget{endLines, endBytes}, marks: budget{markLines, markBytes}}
+	k.page.at = make(map[string]int)
+	lines := ktap.Lines{Max: maxLine}
+	emit := func(text string, cut int) {
+		k.number++
+		kind, title, name := classify(k.number, text)
+		text = report.Clean(text)
+		if cut > 0 {
+			text += fmt.Sprintf("… (%d bytes more)", cut)
+		}
+		k.add(line{N: k.number, Text: text, Kind: kind, Title: title}, name)
+	}
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := log.Read(buf)
+		lines.Feed(buf[:n], emit)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	lines.Flush(emit)
+	return k.done(), nil
+}
+
+func (k *keeper) add(l line, name string) {
+	if name != "" {
+		if _, twice := k.page.at[name]; !twice && len(k.page.at) < markLines {
+			k.page.at[name] = l.N
+		}
+	}
+	if k.head.take(len(l.Text)) || l.Kind != "" && k.marks.take(len(l.Text)) {
+		k.page.Lines = append(k.page.Lines, l)
+		return
+	}
+	k.tail = append(k.tail, l)
+	k.tailBytes += len(l.Text)
+	for len(k.tail) > endLines || k.tailBytes > endBytes {
+		k.tailBytes -= len(k.tail[0].Text)
+		k.tail = k.tail[1:]
+	}
+}
+
+// done puts the parts together, with a line for each gap.
+func (k *keeper) done() *logPage {
+	all := append(k.page.Lines, k.tail...)
+	slices.SortFunc(all, func(a, b line) int { return a.N - b.N })
+	k.page.Lines = nil
+	next := 1
+	shown := make(map[int]bool, len(all))
+	for _, l := range all {
+		if gap := l.N - next; gap > 0 {
+			k.page.Lines = append(k.page.Lines, line{Gap: gap})
+			k.page.Left += gap
+		}
+		next = l.N + 1
+		shown[l.N] = true
+		k.page.Lines = append(k.page.Lines, l)
+	}
+	for name, n := range k.page.at {
+		if !shown[n] {
+			delete(k.page.at, name)
+		}
+	}
+	return &k.page
+}
+
+var resultLine = regexp.MustCompile(`^\s*(not )?ok \d+(?: -)?(?: ([^#]*))?(?:# *(\w+))?`)
+
+// readOutput marks the KTAP results in what a program printed. Their names are
+// the tests'.
+func readOutput(log io.Reader) (*logPage, error) {
+	return read(log, func(_ int, text string) (string, string, string) {
+		m := resultLine.FindStringSubmatch(text)
+		switch {
+		case m == nil:
+			return "", "", ""
+		case strings.EqualFold(m[3], "SKIP"), strings.EqualFold(m[3], "XFAIL"):
+			return "skip", "", strings.TrimSpace(m[2])
+		case m[1] != "":
+			return "bad", "", strings.TrimSpace(m[2])
+		}
+		return "ok", "", strings.TrimSpace(m[2])
+	})
+}
+
+// Lines that the agent and the suites write into the kernel log.
+var (
+	startLine = regexp.MustCompile(`\bnoiommu-farm: start (\d+) `)
+	testLine  = regexp.MustCompile(`\bnoiommu-farm: test (.+?)\s*$`)
+	otherLine = regexp.MustCompile(`\bnoiommu-farm: (?:done|end) `)
+)
+
+// readConsole marks the kernel's complaints and the markers of the farm. The
+// names are programs' ids, and in each its tests' names; see [inConsole].
+func readConsole(log io.Reader, findings []console.Finding) (*logPage, error) {
+	id, next := "", 0
+	page, err := read(log, func(n int, text string) (string, string, string) {
+		for next < len(findings) && findings[next].Last < n {
+			next++
+		}
+		if next < len(findings) && findings[next].First <= n {
+			title := ""
+			if f := findings[next]; f.First == n {
+				title = string(f.Class) + ": " + report.Clean(short(f.Title, 400))
+			}
+			return "find", title, ""
+		}
+		if m := startLine.FindStringSubmatch(text); m != nil {
+			id = m[1]
+			return "mark", "", inConsole(id, "")
+		}
+		if m := testLine.FindStringSubmatch(text); m != nil {
+			return "mark", "", inConsole(id, m[1])
+		}
+		if otherLine.MatchString(text) {
+			return "mark", "", ""
+		}
+		return "", "", ""
+	})
+	if page != nil {
+		page.Findings = findings
+	}
+	return page, err
+}
+
+func inConsole(program, test string) string { return program + " " + test }
