@@ -33,6 +33,16 @@ func openGroup(t *lab.T) {
 			})
 		}
 		// Of two reasons to refuse, this one comes first.
+		if t.Facts.Config.NoiommuCdev {
+			dev, fd := t.Open(d), t.IOMMUFD()
+			dev.Bind(fd)
+			t.WithCaps(0, func() {
+				_, err := t.TryOpenGroup(d)
+				t.Fails(err, unix.EPERM, "%s: open the group of a device that is bound through its cdev, with no capability", d.Model)
+			})
+			t.Must(dev.Close(), "close the cdev")
+			t.Must(fd.Close(), "close the iommufd")
+		}
 		t.OpenGroup(d)
 		t.WithCaps(0, func() {
 			_, err := t.TryOpenGroup(d)
