@@ -97,7 +97,7 @@ func (w *writer) cell(i int) error {
 		return err
 	}
 	b := cellBody{Cell: c, Short: w.names[i], Repro: w.reproOf(place{cell: i, program: -1})}
-	if len(c.Programs) > 0 {
+	if b.Repro != "" && len(c.Programs) > 0 {
 		b.Repro = command("farm", "repro", w.repro+"/"+c.Name)
 	}
 	var log *logPage

@@ -133,9 +133,11 @@ func (w *writer) programs() []row {
 		for j, p := range c.Programs {
 			n := p.Counts()
 			text := ""
-			if !p.Verdict.Good() {
+			switch {
+			case len(w.Cells) > 12: // there is no room
+			case !p.Verdict.Good():
 				text = fmt.Sprint(n[verdict.Fail] + n[verdict.Timeout] + n[verdict.Crash] + n[verdict.Infra])
-			} else if len(w.Cells) <= 12 && n[verdict.Pass] > 0 {
+			case n[verdict.Pass] > 0:
 				text = fmt.Sprint(n[verdict.Pass])
 			}
 			row := &rows[find(p.Name)]
@@ -299,9 +301,13 @@ func (w *writer) tests() error {
 	return w.write("tests", "tests.html", "Every test", []link{{"Every test", ""}}, body)
 }
 
-// reproOf is the command that has a result again.
+// reproOf is the command that has a result again; empty where nothing is
+// recorded of its cell.
 func (w *writer) reproOf(p place) string {
 	c := w.Cells[p.cell]
+	if w.records[p.cell] == nil {
+		return ""
+	}
 	spec := w.repro + "/" + c.Name
 	switch {
 	case p.program < 0:
