@@ -64,9 +64,6 @@ func (c *suitesCmd) Run(s *surroundings) error {
 	return nil
 }
 
-// kconfigSuite is the suite that runs on the host.
-const kconfigSuite = "kconfig"
-
 // covered derives the table, for a kernel of that release.
 func covered(release string) ([]matrix.Covered, error) {
 	all, err := matrix.Coverage(runner.Facts(release))
