@@ -324,8 +324,15 @@ func TestFactsDiffer(t *testing.T) {
 			PCI:    []wire.PCI{{BDF: "0000:00:02.0", Vendor: 0x1234, Device: 0x11e8}},
 		}
 	}
-	if diff := FactsDiffer(p, same()); len(diff) > 0 {
-		t.Fatalf("nothing differs, but: %v", diff)
+	for what, change := range map[string]func(*wire.Facts){
+		"nothing differs":          func(*wire.Facts) {},
+		"a taint that is a defect": func(f *wire.Facts) { f.Taint = taintUser },
+	} {
+		f := same()
+		change(&f)
+		if diff := FactsDiffer(p, f); len(diff) > 0 {
+			t.Fatalf("%s, but: %v", what, diff)
+		}
 	}
 	for what, change := range map[string]func(*wire.Facts){
 		"kernel release":  func(f *wire.Facts) { f.Release = "7.2.1" },
