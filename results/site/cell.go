@@ -222,16 +222,10 @@ func (w *writer) console(i int, rec *results.Record) (*logPage, error) {
 
 // locate links complaints to the console, where its page has them.
 func locate(findings []console.Finding, log *logPage) []foundLine {
-	shown := make(map[int]bool)
-	for _, l := range log.Lines {
-		if l.Kind == "find" {
-			shown[l.N] = true
-		}
-	}
 	out := make([]foundLine, len(findings))
 	for i, f := range findings {
 		out[i].Finding = f
-		if shown[f.First] {
+		if log.found[f.First] {
 			out[i].To = fmt.Sprintf("console.html#L%d", f.First)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"noiommu-farm/results/verdict"
@@ -227,7 +228,13 @@ func (w *writer) untested(b *indexBody) {
 		for _, a := range c.Absent {
 			collect(&b.NotRun, absent, a.Name, a.Reason, link{w.names[i], cellDir(i) + "index.html"})
 		}
+		if w.records[i] == nil {
+			collect(&b.NotRun, absent, "the whole cell", c.Reason, link{w.names[i], cellDir(i) + "index.html"})
+		}
 		for j, p := range c.Programs {
+			if why, ok := strings.CutPrefix(p.Reason, "not run: "); ok {
+				collect(&b.NotRun, absent, p.Name, why, link{w.names[i], cellDir(i) + programPage(j, 0)})
+			}
 			for k, t := range p.Tests {
 				to := cellDir(i) + testAnchor(j, k)
 				switch t.Verdict {

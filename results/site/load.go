@@ -100,9 +100,12 @@ func (r *Run) concluded() {
 		r.Notes = append(r.Notes, "results.json is not whole")
 		return
 	}
-	if said.Verdict == verdict.Infra && r.Verdict.Good() {
+	switch {
+	case said.Verdict == verdict.Infra && r.Verdict.Good():
 		r.Verdict = verdict.Infra
 		r.Notes = append(r.Notes, "the farm failed at something outside of the cells")
+	case said.Verdict != r.Verdict:
+		r.Notes = append(r.Notes, fmt.Sprintf("when it ended the run was judged %q; its records, judged anew, come to %q", said.Verdict, r.Verdict))
 	}
 }
 

@@ -40,6 +40,7 @@ type logPage struct {
 	Findings []console.Finding
 	at       map[string]int // line numbers by name; see readOutput and readConsole
 	Left     int            // lines left out
+	found    map[int]bool   // lines of findings that are kept
 }
 
 // keeper decides which lines of a log are kept, while it streams by.
@@ -67,7 +68,7 @@ func (b *budget) take(n int) bool {
 // is what links to the line call it.
 func read(log io.Reader, classify func(n int, text string) (kind, title, name string)) (*logPage, error) {
 	k := keeper{head: budget{endLines, endBytes}, marks: budget{markLines, markBytes}}
-	k.page.at = make(map[string]int)
+	k.page.at, k.page.found = make(map[string]int), make(map[int]bool)
 	lines := ktap.Lines{Max: maxLine}
 	emit := func(text string, cut int) {
 		k.number++
@@ -125,6 +126,9 @@ func (k *keeper) done() *logPage {
 		}
 		next = l.N + 1
 		shown[l.N] = true
+		if l.Kind == "find" {
+			k.page.found[l.N] = true
+		}
 		k.page.Lines = append(k.page.Lines, l)
 	}
 	for name, n := range k.page.at {

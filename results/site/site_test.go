@@ -190,7 +190,7 @@ func TestHostileText(t *testing.T) {
 		}
 	}
 	for name, want := range map[string][]string{
-		"index.html":              {"CRASH", "not begun", `\x1b[31mred`, "&lt;script&gt;alert(1)"},
+		"index.html":              {"CRASH", "not begun", "the whole cell", `\x1b[31mred`, "&lt;script&gt;alert(1)"},
 		"cells/001/console.html":  {"52424704 bytes more", "last", `class="find"`, "warning: ", `class="mark"`},
 		"cells/001/p001-out.html": {`class="bad"`, "52424704 bytes more"},
 		"cells/001/p001.html":     {"farm repro 20260101-000000-abcd/one/get_pa.PA-01", `href="p001-out.html#L4"`, `href="console.html#L2"`, `href="console.html#L3"`},
@@ -340,6 +340,12 @@ func TestLoad(t *testing.T) {
 	put(t, good.Dir, "results.json", `{"verdict": "infra"}`)
 	if good.concluded(); good.Verdict != verdict.Infra {
 		t.Error("what the farm failed at is not told")
+	}
+
+	good.Verdict, good.Notes = verdict.Pass, nil
+	put(t, good.Dir, "results.json", `{"verdict": "crash"}`)
+	if good.concluded(); len(good.Notes) != 1 || !strings.Contains(good.Notes[0], "crash") {
+		t.Errorf("that the run was judged otherwise is not told: %q", good.Notes)
 	}
 
 	outside, err := results.CreateRun(root, &results.Run{Cells: []string{"../../x"}})
