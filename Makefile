@@ -3,7 +3,7 @@
 # Nothing may ask for another toolchain than the one that is here.
 export GOTOOLCHAIN := local
 
-.PHONY: run test lint build docs setup mutants verify-builds bench-builds clean
+.PHONY: run test lint build docs setup mutants verify-builds verify-gate bench-builds clean
 
 ## run: the main job: Linux 7.3 without and with an IOMMU
 run: setup build
@@ -37,6 +37,10 @@ docs: build
 ## M=GLOB picks some, DIRS="DIR..." adds patches of your own, ARGS=-older goes on)
 mutants: setup
 	go run ./internal/mutants -match '$(or $(M),*)' $(ARGS) suites/testdata/mutants $(DIRS)
+
+## verify-gate: a series of five patches, judged one by one, killed and resumed (slow)
+verify-gate: setup build
+	go test -count=1 -timeout 2h -run 'TestGate$$' -v ./farm -noiommu.slow
 
 ## verify-builds: a build from a neighbour is the kernel that a build from nothing gives (slow)
 verify-builds: setup

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"io/fs"
 	"net/mail"
 	"os"
@@ -39,10 +40,15 @@ type gateReport struct {
 	}
 }
 
+var slow = flag.Bool("noiommu.slow", false, "gate a series of five patches: several minutes of both processors")
+
 // A series of five, in an mbox with a reply in it: two patches that change
 // nothing, one that breaks what GET_PA promises, its revert, and a selftest.
 // The gate is killed in the middle and started again.
 func TestGate(t *testing.T) {
+	if !*slow {
+		t.Skip("builds five kernels and boots each: run with -noiommu.slow (make verify-gate)")
+	}
 	runs := t.TempDir()
 	args := []string{"gate", "--plan", "quick", "--out", runs, "testdata/series/five.mbox"}
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Minute)
