@@ -153,8 +153,8 @@ func (b *bench) boot(ctx context.Context, m mutant, c cell, statements []string)
 	return f, nil
 }
 
-// clean removes the run directory of a trial in which nothing turned red or
-// all is said; what went wrong in the farm itself is kept to be read.
+// clean removes the run directory of a trial that could be judged: what is
+// remembered says it all. What went wrong in the farm itself stays to be read.
 func (b *bench) clean(f found) error {
 	if f.dir == "" || filepath.Dir(f.dir) != filepath.Clean(b.runs) {
 		return nil
