@@ -20,7 +20,7 @@ const terminalDevice = "/dev/hvc0"
 // whenever it changes.
 const windowPort = "org.noiommu-farm.window"
 
-// takeTerminal makes the terminal the controlling one of this session, so that
+// takeTerminal makes the terminal the controlling one of this process, so that
 // its Ctrl-C is a signal, and standard input, output and error.
 func takeTerminal() error {
 	fd, err := unix.Open(terminalDevice, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
