@@ -42,21 +42,13 @@ func TestBenchBuilds(t *testing.T) {
 	if !*bench {
 		t.Skip("measures real builds: run with -noiommu.bench")
 	}
-	dir, err := DefaultDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	users := &Cache{Dir: dir, Jobs: runtime.NumCPU(), Log: func(s string) { t.Log(s) }}
-	debian, err := ParseSource("debian:7.3")
-	if err != nil {
-		t.Fatal(err)
-	}
+	users, debian := usersCache(t)
 	tree, err := users.tree(t.Context(), debian, func(Progress) {})
 	if err != nil {
 		t.Fatal(err)
 	}
 	// Beside it, so that files can be shared: the source, and no build.
-	work, err := os.MkdirTemp(dir, "test-")
+	work, err := os.MkdirTemp(users.Dir, "test-")
 	if err != nil {
 		t.Fatal(err)
 	}

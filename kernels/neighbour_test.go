@@ -19,6 +19,22 @@ import (
 
 var slow = flag.Bool("noiommu.slow", false, "build real kernels: an hour of one processor")
 
+// usersCache is the cache that the farm itself uses on this machine, and Linux
+// 7.3 as a source: for tests of real kernels, which would else begin by fetching
+// and building one.
+func usersCache(t *testing.T) (*Cache, Source) {
+	t.Helper()
+	dir, err := DefaultDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	debian, err := ParseSource("debian:7.3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Cache{Dir: dir, Jobs: runtime.NumCPU(), Log: func(s string) { t.Log(s) }}, debian
+}
+
 // A real kernel that was built by two small steps from neighbours, an option
 // switched off and a source that goes back to an older one, is the kernel that
 // was built from nothing.
@@ -26,15 +42,7 @@ func TestNeighbourEqualsClean(t *testing.T) {
 	if !*slow {
 		t.Skip("builds real kernels: run with -noiommu.slow")
 	}
-	dir, err := DefaultDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	users := &Cache{Dir: dir, Jobs: 2, Log: func(s string) { t.Log(s) }}
-	debian, err := ParseSource("debian:7.3")
-	if err != nil {
-		t.Fatal(err)
-	}
+	users, debian := usersCache(t)
 	build := func(c *Cache, s Source, config string) *Build {
 		t.Helper()
 		configuration, err := LoadConfiguration(config)
@@ -107,15 +115,7 @@ func TestModulesOfNeighbourEqualClean(t *testing.T) {
 	if !*slow {
 		t.Skip("builds real kernels: run with -noiommu.slow")
 	}
-	dir, err := DefaultDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	users := &Cache{Dir: dir, Jobs: runtime.NumCPU(), Log: func(s string) { t.Log(s) }}
-	debian, err := ParseSource("debian:7.3")
-	if err != nil {
-		t.Fatal(err)
-	}
+	users, debian := usersCache(t)
 	build := func(c *Cache, config string) *Build {
 		t.Helper()
 		configuration, err := LoadConfiguration(config)

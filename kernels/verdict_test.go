@@ -149,15 +149,7 @@ func TestPatchBreaksOneProfile(t *testing.T) {
 	if !*slow {
 		t.Skip("builds real kernels: run with -noiommu.slow")
 	}
-	dir, err := DefaultDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	users := &Cache{Dir: dir, Jobs: 2, Log: func(s string) { t.Log(s) }}
-	debian, err := ParseSource("debian:7.3")
-	if err != nil {
-		t.Fatal(err)
-	}
+	users, debian := usersCache(t)
 	p, err := series.Load(t.Context(), "testdata/cdev-open-derefs-group.patch")
 	if err != nil {
 		t.Fatal(err)
