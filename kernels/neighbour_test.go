@@ -60,7 +60,7 @@ func TestNeighbourEqualsClean(t *testing.T) {
 
 	// A cache with the source, and with that build alone.
 	// Beside it, so that files can be shared.
-	work, err := os.MkdirTemp(dir, "test-")
+	work, err := os.MkdirTemp(users.Dir, "test-")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +130,7 @@ func TestModulesOfNeighbourEqualClean(t *testing.T) {
 		return b
 	}
 	all := build(users, "noiommu")
-	work, err := os.MkdirTemp(dir, "test-")
+	work, err := os.MkdirTemp(users.Dir, "test-")
 	if err != nil {
 		t.Fatal(err)
 	}
