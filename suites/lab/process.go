@@ -63,11 +63,17 @@ func (c *Child) Kill() {
 		return
 	}
 	c.ended = true
-	c.t.OK(unix.Kill(c.pid, unix.SIGKILL), "kill the child")
+	c.t.KillProcess(c.pid, "the child")
+}
+
+// KillProcess kills a child process, which what names, and waits until it is
+// gone.
+func (t *T) KillProcess(pid int, what string) {
+	t.OK(unix.Kill(pid, unix.SIGKILL), "kill %s", what)
 	for {
-		_, err := unix.Wait4(c.pid, nil, 0, nil)
+		_, err := unix.Wait4(pid, nil, 0, nil)
 		if err != unix.EINTR {
-			c.t.OK(err, "wait for the child")
+			t.OK(err, "wait for %s", what)
 			return
 		}
 	}

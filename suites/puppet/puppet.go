@@ -184,14 +184,7 @@ func (p *Puppet) Kill() {
 		return
 	}
 	p.ended = true
-	p.t.OK(unix.Kill(p.pid, unix.SIGKILL), "kill the puppet")
-	for {
-		_, err := unix.Wait4(p.pid, nil, 0, nil)
-		if err != unix.EINTR {
-			p.t.OK(err, "wait for the puppet")
-			break
-		}
-	}
+	p.t.KillProcess(p.pid, "the puppet")
 	for _, c := range p.repeated {
 		if rounds := p.Rounds(); c.Name != "" && rounds > 0 {
 			p.t.Tally.Add(c.Name, rounds)
