@@ -129,8 +129,8 @@ func (r rule) shows(p Point) bool {
 		(r.topologies == nil || slices.Contains(r.topologies, p.Topology))
 }
 
-// planFor derives from the files that a patch touches what is done for it.
-func planFor(touched []string, l Level) Plan {
+// PlanFor derives from the files that a patch touches what is done for it.
+func PlanFor(touched []string, l Level) Plan {
 	plan := Plan{Kconfig: slices.ContainsFunc(touched, isKconfig)}
 	for _, p := range points(l) {
 		if slices.ContainsFunc(touched, func(f string) bool { return ruleOf(f).shows(p) }) {

@@ -60,7 +60,7 @@ func TestPlanFor(t *testing.T) {
 		"text and the code": {[]string{"Documentation/x", "drivers/iommu/virtio-iommu.c"}, Core, at("noiommu@virtio"), nil, false, "virtio-iommu.c: the virtio IOMMU alone"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			plan := planFor(c.touched, c.level)
+			plan := PlanFor(c.touched, c.level)
 			if diff := cmp.Diff(c.points, plan.Points); diff != "" {
 				t.Errorf("points (-want +got)\n%s", diff)
 			}
@@ -92,7 +92,7 @@ func TestPlanIsWhole(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		level := rapid.SampledFrom(Levels()).Draw(r, "level")
 		touched := rapid.SliceOfDistinct(rapid.SampledFrom(files), func(f string) string { return f }).Draw(r, "touched")
-		plan := planFor(touched, level)
+		plan := PlanFor(touched, level)
 		for _, p := range points(Full) {
 			run := slices.Contains(plan.Points, p)
 			i := slices.IndexFunc(plan.Omitted, func(o Omitted) bool { return o.What == p.String() })
@@ -103,7 +103,7 @@ func TestPlanIsWhole(t *testing.T) {
 				r.Fatalf("%s is omitted for no reason", p)
 			}
 		}
-		more := planFor(append(slices.Clone(touched), rapid.SampledFrom(files).Draw(r, "one more")), level)
+		more := PlanFor(append(slices.Clone(touched), rapid.SampledFrom(files).Draw(r, "one more")), level)
 		for _, p := range plan.Points {
 			if !slices.Contains(more.Points, p) {
 				r.Fatalf("touching more, %s is run no longer", p)

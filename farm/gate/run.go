@@ -76,7 +76,7 @@ func Run(ctx context.Context, opt Options) (*Report, error) {
 	}
 	plans := make([]Plan, len(opt.Series.Patches)+1)
 	for i := range opt.Series.Patches {
-		plans[i+1] = planFor(opt.Series.Patches[i].Touched(), opt.Level)
+		plans[i+1] = PlanFor(opt.Series.Patches[i].Touched(), opt.Level)
 	}
 	plans[0] = union(plans[1:], opt.Level)
 	baseID, err := g.sourceID(ctx, 0)

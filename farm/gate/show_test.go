@@ -47,7 +47,7 @@ func sample() *Report {
 		return State{
 			Index: i, Subject: subject, Author: "Ada Example <ada@example.org>", MessageID: id,
 			Prefix: "PATCH v2 " + string(rune('0'+i)) + "/5", Touched: touched,
-			Plan: planFor(touched, Core), Builds: built, Cells: cells(90, 0), Took: time.Duration(i) * time.Minute, Verdict: verdict.Pass,
+			Plan: PlanFor(touched, Core), Builds: built, Cells: cells(90, 0), Took: time.Duration(i) * time.Minute, Verdict: verdict.Pass,
 		}
 	}
 	const pa = "drivers/iommu/iommufd/io_pagetable.c"
@@ -56,7 +56,7 @@ func sample() *Report {
 		Base:   "debian:7.3", BaseID: strings.Repeat("a", 40), Level: Core, Verdict: verdict.Fail, Dir: "/runs/gate-1",
 		Version: map[string]string{"qemu": "10.0.2", "accel": "tcg"},
 		States: []State{
-			{Index: 0, Plan: planFor([]string{pa}, Core), Builds: built, Cells: cells(89, 1), Took: time.Minute, Verdict: verdict.Fail},
+			{Index: 0, Plan: PlanFor([]string{pa}, Core), Builds: built, Cells: cells(89, 1), Took: time.Minute, Verdict: verdict.Fail},
 			patch(1, "iommufd: Cache the last IOVA in iopt_get_phys()", "1@example.org", pa),
 			patch(2, "Documentation: say more", "2@example.org", "Documentation/driver-api/vfio.rst"),
 			patch(3, "iommufd: Start the contiguous length at a whole page", "3@example.org", pa),

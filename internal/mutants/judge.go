@@ -44,7 +44,7 @@ func (f *found) add(g found) {
 		f.Skipped[id] = why
 	}
 	f.Unreached = g.Unreached
-	f.Infra = g.Infra
+	f.Infra = or(f.Infra, g.Infra)
 	f.builds = append(f.builds, g.builds...)
 }
 

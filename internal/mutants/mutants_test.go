@@ -132,7 +132,7 @@ func TestJudge(t *testing.T) {
 		{file: "red.json", catches: "PA-02 PA-03", want: caught, red: []string{"PA-02", "PA-03"}},
 		{file: "red.json", catches: "PA-01", want: missed, red: []string{"PA-02", "PA-03"}, why: "PA-01 passed"},
 		{file: "red.json", catches: "PA-02 PA-20", want: missed, red: []string{"PA-02", "PA-03"}, why: "PA-20 was skipped (requires memory-above-4g)"},
-		{file: "red.json", catches: "", want: caught, red: []string{"PA-02", "PA-03"}},
+		{file: "red.json", catches: "", want: caught, red: []string{"PA-02", "PA-03"}, why: "PA-02: out_phys is 0x1000, want 0x1abc"},
 		{file: "red.json", catches: "none", want: flagged, red: []string{"PA-02", "PA-03"}, why: "PA-02: out_phys is 0x1000, want 0x1abc"},
 		{file: "green.json", catches: "PA-02", want: missed, why: "PA-02 passed"},
 		{file: "green.json", catches: "", want: missed, why: "nothing turned red anywhere"},
@@ -183,6 +183,91 @@ func TestJudgeNotBuilt(t *testing.T) {
 		if got, _ := judge(m, f); got != want {
 			t.Errorf("%q: %s, want %s", catches, got, want)
 		}
+	}
+}
+
+// A patch that does not say what it breaks is tried where its files can show,
+// what is cheap first.
+func TestSteps(t *testing.T) {
+	for _, c := range []struct {
+		files []string
+		want  []string
+	}{{
+		files: []string{"drivers/iommu/iommufd/hwpt_noiommu.c"},
+		want: []string{
+			"boot noiommu on none everything", "build noiommu", "build k-cdev", "build k-compat", "build k-mod",
+			"boot k-cdev on none everything", "boot k-compat on none everything", "boot k-mod on none everything",
+			"boot noiommu on bypass everything", "boot noiommu on intel-off everything",
+			"boot k-more on none open", "boot noiommu on intel-pt open", "boot noiommu on intel-nointremap open",
+			"boot k-dbg on none about",
+		},
+	}, {
+		files: []string{"drivers/iommu/amd/init.c"},
+		want: []string{
+			"boot noiommu on amd everything", "build noiommu",
+			"boot k-more on none open", "boot noiommu on intel-pt open", "boot noiommu on intel-nointremap open",
+		},
+	}, {
+		files: []string{"Documentation/driver-api/vfio.rst"},
+	}} {
+		var got []string
+		for _, s := range (mutant{files: c.files}).steps() {
+			words := []string{string(s.task), s.cell.String(), string(s.test)}
+			if s.task == build {
+				words = []string{string(s.task), s.cell.config}
+			}
+			got = append(got, strings.Join(words, " "))
+		}
+		if d := cmp.Diff(c.want, got); d != "" {
+			t.Errorf("%v: %s", c.files, d)
+		}
+	}
+	if first := (mutant{files: []string{"drivers/vfio/Kconfig", "drivers/vfio/group.c"}}).steps()[0]; first.task != kconfig {
+		t.Errorf("Kconfig: the first step is %v", first)
+	}
+}
+
+// With the sanitizers it is tested on what is about its files.
+func TestAbout(t *testing.T) {
+	ids := mutant{files: []string{"drivers/iommu/iommufd/hwpt_noiommu.c"}}.about()
+	if !slices.Contains(ids, "ST-04") || !slices.Contains(ids, "DM-04") || slices.Contains(ids, "GR-01") {
+		t.Errorf("%q", ids)
+	}
+	if ids := (mutant{files: []string{"mm/gup.c"}}).about(); !slices.Contains(ids, "GR-01") {
+		t.Errorf("a file of no statement: %q", ids)
+	}
+}
+
+func TestOpen(t *testing.T) {
+	f := found{Passed: []string{"IP-01"}, Skipped: map[string]string{"IP-01": "requires iommu", "PA-20": "requires memory-above-4g"}, Red: []string{"cell"}}
+	if got := f.open([]string{"IP-01", "PA-20", "PA-01"}); !slices.Equal(got, []string{"PA-20"}) {
+		t.Errorf("%q", got)
+	}
+	if f.named() {
+		t.Error("a cell is no statement")
+	}
+	f.red("PA-20", "")
+	if !f.named() {
+		t.Error("PA-20 is one")
+	}
+}
+
+func TestReadBuild(t *testing.T) {
+	for text, want := range map[string]found{
+		`[{"Config":"k-cdev","Verdict":"pass","Key":"abc"}]`:                                         {builds: []string{"abc"}},
+		`[{"Config":"k-cdev","Verdict":"fail","Failure":"no member named group"}]`:                   {Red: []string{"KC-12"}, Why: map[string]string{"KC-12": "k-cdev: no member named group"}},
+		`[{"Config":"k-cdev","Verdict":"fail","Key":"abc","Warnings":[{"Text":"unused variable"}]}]`: {Red: []string{"KC-12"}, Why: map[string]string{"KC-12": `k-cdev: new warning: {"Text":"unused variable"}`}, builds: []string{"abc"}},
+	} {
+		got, err := readBuild([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(want, got, cmp.AllowUnexported(found{})); d != "" {
+			t.Error(d)
+		}
+	}
+	if _, err := readBuild([]byte("[]")); err == nil {
+		t.Error("nothing was judged, and no error")
 	}
 }
 

@@ -35,7 +35,9 @@ func judge(m mutant, f found) (outcome, string) {
 	case m.benign:
 		return quiet, ""
 	case m.broken == nil && len(f.Red) > 0:
-		return caught, ""
+		// That it was the right one is for the reader to say.
+		id := f.Red[max(0, slices.IndexFunc(f.Red, statementID.MatchString))]
+		return caught, id + ": " + f.Why[id]
 	case !built && !slices.Contains(m.broken, compiles):
 		return notBuilt, f.Why[compiles]
 	}

@@ -25,7 +25,7 @@ type mutant struct {
 	files  []string // that it changes
 	broken []string // ids of the statements that must turn red; nil is not said
 	benign bool     // nothing may turn red
-	cells  []cell   // where it is tried; nil is wherever something turns red
+	cells  []cell   // where it is tried; nil is wherever something turns red, see [bench.search]
 }
 
 // A cell is one kernel and one machine, in the words of farm run.
@@ -108,19 +108,6 @@ func parse(path string, text []byte) (mutant, error) {
 		m.cells = append(m.cells, cell{config: "noiommu", topology: "intel"})
 	}
 	return m, nil
-}
-
-// ladder is where a patch is tried that does not say what it breaks, in this
-// order, until something turns red.
-var ladder = []cell{
-	{config: "noiommu", topology: "none"},
-	{config: "noiommu", topology: "intel"},
-	{config: "k-cdev", topology: "none"},
-	{config: "k-compat", topology: "none"},
-	{config: "k-grp", topology: "none"},
-	{config: "k-off", topology: "none"},
-	{config: "noiommu", topology: "bypass"},
-	{config: "k-dbg", topology: "none"},
 }
 
 // kconfig says whether the patch is to be judged by farm kconfig.
