@@ -30,6 +30,7 @@ type agent struct {
 	programs *programs
 	patience time.Duration // for each half of the handshake
 	failed   chan error    // of a job, when the agent cannot go on
+	restored bool          // the guest was saved and goes on
 
 	mu        sync.Mutex
 	asking    *asking // of the running program, if it may ask
@@ -144,6 +145,15 @@ func (a *agent) obey(m wire.ToGuest) error {
 		return a.begin("measure", 0, func(<-chan struct{}) (wire.ToHost, error) {
 			measured, err := a.guest.measure(m.Measure)
 			return wire.ToHost{Measured: measured}, err
+		})
+	case m.Restore != nil:
+		if a.restored {
+			return errRestoredTwice
+		}
+		a.restored = true
+		return a.begin("restore", 0, func(<-chan struct{}) (wire.ToHost, error) {
+			err := a.guest.restored(m.Restore)
+			return wire.ToHost{Restored: &wire.Restored{Guest: m.Restore.Guest}}, err
 		})
 	case m.Run != nil:
 		return a.begin("run "+m.Run.Name, m.Run.ID, func(kill <-chan struct{}) (wire.ToHost, error) {

@@ -32,18 +32,22 @@ type Guest struct {
 	Monitor *qmp.Client
 
 	machine         Machine
+	pvh             bool // see Wiring
 	argv            []string
 	process         *process
 	stderr          *tail
 	console         *os.File
 	control, output conn
 	memory          *memoryFile
+	ram, state      *os.File // of a guest that can be saved; see [Guest.Save]
 }
 
 // BootOptions are about the host alone; the guest cannot tell them apart.
 type BootOptions struct {
 	// Stderr receives what QEMU says on stderr, as it comes. It may be nil.
 	Stderr io.Writer
+	// Savable keeps the guest's memory in a file, so that it can be saved.
+	Savable bool
 }
 
 // Boot starts the machine and returns as soon as QEMU runs and answers on QMP.
@@ -66,19 +70,41 @@ func Boot(ctx context.Context, m Machine, options BootOptions) (*Guest, error) {
 	if err != nil {
 		return nil, err
 	}
+	var more []*os.File
+	if options.Savable {
+		for _, name := range []string{"guest-ram", "guest-state"} {
+			file, err := memfd(name)
+			if err != nil {
+				closeAll(more)
+				return nil, fmt.Errorf("boot guest: %w", err)
+			}
+			more = append(more, file)
+		}
+	}
 	guest, err := start(ctx, m.QEMU, func(w Wiring) []string {
 		w.PVH = pvh
 		return m.Args(w)
-	}, options)
+	}, options, more...)
 	if err != nil {
+		closeAll(more)
 		return nil, err
 	}
-	guest.machine = m
+	guest.machine, guest.pvh = m, pvh
+	if options.Savable {
+		guest.ram, guest.state = more[0], more[1]
+	}
 	return guest, nil
 }
 
-// start starts QEMU with the arguments that args makes of the descriptors.
-func start(ctx context.Context, qemu string, args func(Wiring) []string, options BootOptions) (_ *Guest, err error) {
+func closeAll(files []*os.File) {
+	for _, file := range files {
+		file.Close()
+	}
+}
+
+// start starts QEMU with the arguments that args makes of the descriptors. more
+// are the files of memory and device state, or none; they stay the caller's.
+func start(ctx context.Context, qemu string, args func(Wiring) []string, options BootOptions, more ...*os.File) (_ *Guest, err error) {
 	var ours []io.Closer // closed here only when the guest does not start
 	var theirs []*os.File
 	defer func() {
@@ -112,8 +138,12 @@ func start(ctx context.Context, qemu string, args func(Wiring) []string, options
 	ours = append(ours, memory)
 
 	// os/exec numbers ExtraFiles from 3.
-	cmd := exec.Command(qemu, args(Wiring{QMP: 3, Control: 4, Output: 5, Console: 6})...)
-	cmd.ExtraFiles = append(slices.Clone(theirs), memory.file) // the last is memoryDescriptor
+	wiring := Wiring{QMP: 3, Control: 4, Output: 5, Console: 6}
+	if len(more) > 0 {
+		wiring.Memory, wiring.State = savedMemoryDescriptor, stateDescriptor
+	}
+	cmd := exec.Command(qemu, args(wiring)...)
+	cmd.ExtraFiles = append(append(slices.Clone(theirs), memory.file), more...) // from memoryDescriptor on
 	stderr := &tail{to: options.Stderr}
 	cmd.Stderr = stderr
 	process, err := startProcess(cmd)
@@ -307,6 +337,9 @@ func (g *Guest) Close() error {
 	g.Monitor.Disconnect()
 	for _, one := range []io.Closer{g.console, g.control, g.output, g.memory} {
 		one.Close() // its error changes nothing: the guest is gone
+	}
+	if g.ram != nil {
+		closeAll([]*os.File{g.ram, g.state})
 	}
 	return err
 }

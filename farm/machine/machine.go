@@ -38,6 +38,11 @@ type Machine struct {
 
 	ControlPort, OutputPort string // names of the two virtio-serial ports
 
+	// TSCKHz is the rate of the processor's time stamp counter; see [TSCKHz].
+	// The kernel is told under TCG, where it would measure it against timers
+	// that a busy host delays. 0 leaves it to the kernel.
+	TSCKHz int
+
 	// More are further arguments of QEMU, as they are: a debugger's stub, a
 	// terminal. They come last.
 	More []string
@@ -142,6 +147,9 @@ func (m Machine) KernelArgs() []string {
 		// forty stopped on a busy host, its second processor idle over a timer
 		// that had expired and was not set again.
 		args = append(args, "highres=off", "nohz=off")
+		if m.TSCKHz > 0 {
+			args = append(args, "tsc_early_khz="+strconv.Itoa(m.TSCKHz))
+		}
 	}
 	if m.Hugepages1G > 0 {
 		args = append(args, "hugepagesz=1G", "hugepages="+strconv.Itoa(m.Hugepages1G))
@@ -161,7 +169,32 @@ type Wiring struct {
 	Console              int // descriptor of a pipe's writing end in QEMU
 
 	PVH bool // the kernel is an ELF file with a PVH entry
+
+	// Memory is the descriptor of a file that is the guest's memory, and
+	// State that of one for the state of its devices; both are 0 for a guest
+	// that is not saved.
+	Memory, State int
+	// Restored says that both are of a saved guest, which is to go on. Its
+	// memory is read from the file, and what it writes stays its own.
+	Restored bool
 }
+
+// memory are the arguments of memory in a file, and what the machine has to
+// say of it (docs/system/vm-templating.rst in QEMU's source).
+func (m Machine) memory(w Wiring) (args []string, option string) {
+	if w.Memory == 0 {
+		return nil, ""
+	}
+	sharing := "share=on"
+	if w.Restored {
+		sharing = "share=off,readonly=on,rom=off"
+	}
+	return []string{"-object", fmt.Sprintf("memory-backend-file,id=memory,size=%dM,mem-path=%s,%s",
+		m.MemoryMiB, descriptorPath(w.Memory), sharing)}, ",memory-backend=memory"
+}
+
+// descriptorPath is what QEMU opens to have a file anew that it has inherited.
+func descriptorPath(fd int) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }
 
 // Args is the whole argument list of QEMU, without its own name. It depends on
 // nothing but m and w. The machine must be valid.
@@ -173,6 +206,8 @@ func (m Machine) Args(w Wiring) []string {
 	if m.Accel == KVM && m.Topology.splitIRQChip() {
 		options += ",kernel-irqchip=split" // or QEMU refuses intremap=on
 	}
+	memory, option := m.memory(w)
+	options += option
 	args := []string{
 		"-nodefaults", "-no-user-config",
 		"-display", "none",
@@ -186,6 +221,9 @@ func (m Machine) Args(w Wiring) []string {
 	args = append(args,
 		"-smp", strconv.Itoa(m.CPUs),
 		"-m", strconv.Itoa(m.MemoryMiB)+"M",
+	)
+	args = append(args, memory...)
+	args = append(args,
 		"-chardev", fmt.Sprintf("socket,id=qmp,fd=%d", w.QMP),
 		"-mon", "chardev=qmp,mode=control",
 		"-add-fd", fmt.Sprintf("fd=%d,set=1", w.Console),
@@ -213,6 +251,10 @@ func (m Machine) Args(w Wiring) []string {
 	}
 	if w.PVH && m.Topology.qboot() {
 		args = append(args, "-bios", "qboot.rom")
+	}
+	if w.Restored {
+		// What is booted is in memory already.
+		return append(append(args, "-incoming", "defer"), m.More...)
 	}
 	args = append(args, "-kernel", m.Kernel)
 	if m.Initrd != "" {

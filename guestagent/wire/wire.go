@@ -15,7 +15,7 @@ package wire
 
 // Version is checked by both ends in their first message. It changes with any
 // change of a message.
-const Version = 2
+const Version = 3
 
 const (
 	// MaxFrame bounds one control frame, in bytes.
@@ -56,6 +56,7 @@ type ToGuest struct {
 	Ping     *Ping      `json:"ping,omitempty"`
 	Answer   *Answer    `json:"answer,omitempty"`
 	Measure  *Measure   `json:"measure,omitempty"`
+	Restore  *Restore   `json:"restore,omitempty"`
 	PowerOff *PowerOff  `json:"poweroff,omitempty"`
 }
 
@@ -69,6 +70,7 @@ type ToHost struct {
 	Pong     *Ping       `json:"pong,omitempty"`
 	Ask      *Ask        `json:"ask,omitempty"`
 	Measured *Measured   `json:"measured,omitempty"`
+	Restored *Restored   `json:"restored,omitempty"`
 	Error    *Error      `json:"error,omitempty"`
 }
 
