@@ -9,20 +9,40 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"regexp"
+	"slices"
 	"strings"
+	"text/scanner"
 	"time"
 
 	"noiommu-farm/kernels/kconfig"
 )
 
-// VFIO and iommufd from y to m changes little, and compiles half of the kernel
-// again: include/linux/sched/user.h has a field under IS_ENABLED(CONFIG_IOMMUFD),
-// every file includes it, and kbuild knows only that the option changed. But
-// IS_ENABLED() is the same for y and m. So after syncconfig has made the markers
-// of changed options new, the marker of an option that only went between y and
-// m gets its old time back, and the objects whose sources speak of it in any
-// other way are removed instead.
+// Two things change little and make kbuild compile most of the kernel again:
+//
+//   - VFIO and iommufd from y to m. include/linux/sched/user.h has a field under
+//     IS_ENABLED(CONFIG_IOMMUFD), every file includes it, and kbuild knows only
+//     that the option changed. But IS_ENABLED() is the same for y and m.
+//   - Intel's IOMMU left out. Whether a processor's feature can be in use is a bit
+//     in featureMasks, which nearly every file of x86 includes, and
+//     INTEL_IOMMU_SVM decides that of ENQCMD. But cpu_feature_enabled(X) looks at
+//     the bit of X alone.
+//
+// So after syncconfig, what became new (the marker of such an option, the header)
+// gets its old time back, and the objects go whose sources can tell the
+// difference. What is stale for another reason stays stale.
+
+// featureMasks is a generated header of the features that a kernel can do
+// without (the options X86_DISABLED_FEATURE_NAME), a bit each.
+const featureMasks = "arch/x86/include/generated/asm/cpufeaturemasks.h"
+
+// A difference is a file of the build directory that objects depend on, and
+// that most of them read as before although it is new.
+type difference struct {
+	path   string
+	time   time.Time // that it had
+	tells  func(text string) bool
+	beside []string // sources that all objects read, which define what tells looks for
+}
 
 // syncconfig brings include/config of a cloned build directory up to date.
 func (j Job) syncconfig(ctx context.Context) error {
@@ -43,19 +63,24 @@ func (j Job) syncconfig(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("configure: %w", err)
 	}
-	changed := map[string]time.Time{}
-	for name, was := range before {
-		if is := after[name]; was == "y" && is == "m" || was == "m" && is == "y" {
-			if fi, err := objects.Lstat(marker(name)); err == nil && fi.Mode().IsRegular() {
-				changed[name] = fi.ModTime()
-			}
+	target := "syncconfig"
+	var list []difference
+	for _, d := range differences(before, after) {
+		fi, err := objects.Lstat(d.path)
+		if err != nil || !fi.Mode().IsRegular() {
+			continue
+		}
+		d.time = fi.ModTime()
+		list = append(list, d)
+		if d.path == featureMasks {
+			target = featureMasks // syncconfig comes before it
 		}
 	}
-	if len(changed) == 0 {
+	if len(list) == 0 {
 		return nil // kbuild does the same when it compiles
 	}
 	var f findings
-	if err := j.kbuild(ctx, &f, "syncconfig"); err != nil {
+	if err := j.kbuild(ctx, &f, target); err != nil {
 		return j.failed("configure", err, &f)
 	}
 	tree, err := os.OpenRoot(j.Tree)
@@ -63,10 +88,54 @@ func (j Job) syncconfig(ctx context.Context) error {
 		return fmt.Errorf("configure: %w", err)
 	}
 	defer tree.Close()
-	if err := spare(objects, tree, changed); err != nil {
+	if err := spare(objects, tree, list); err != nil {
 		return fmt.Errorf("configure: %w", err)
 	}
 	return nil
+}
+
+// differences are the files that a change of options makes new, and that can be
+// seen through.
+func differences(before, after map[string]string) []difference {
+	var list []difference
+	var features []string
+	required := false // the other half of the header, which more looks at
+	for name := range union(before, after) {
+		was, is := before[name], after[name]
+		if was == is {
+			continue
+		}
+		if was == "y" && is == "m" || was == "m" && is == "y" {
+			list = append(list, difference{path: marker(name), tells: func(text string) bool { return namedOtherwise(text, name) }})
+		}
+		if feature, ok := strings.CutPrefix(name, "X86_DISABLED_FEATURE_"); ok {
+			features = append(features, feature)
+		}
+		required = required || strings.HasPrefix(name, "X86_REQUIRED_FEATURE_")
+	}
+	if len(features) > 0 && !required {
+		list = append(list, difference{
+			path:  featureMasks,
+			tells: func(text string) bool { return asksFor(text, features) },
+			beside: []string{
+				featureMasks,
+				inSource + "/arch/x86/include/asm/cpufeature.h",  // cpu_feature_enabled()
+				inSource + "/arch/x86/include/asm/cpufeatures.h", // the numbers
+			},
+		})
+	}
+	return list
+}
+
+func union(a, b map[string]string) map[string]bool {
+	all := map[string]bool{}
+	for name := range a {
+		all[name] = true
+	}
+	for name := range b {
+		all[name] = true
+	}
+	return all
 }
 
 func marker(option string) string { return "include/config/" + option }
@@ -88,15 +157,31 @@ func autoConf(objects *os.Root) (map[string]string, error) {
 	return config, nil
 }
 
-var (
-	markerInCommand = regexp.MustCompile(`\$\(wildcard include/config/([A-Za-z0-9_]+)\)`)
-	fileInCommand   = regexp.MustCompile(`(?m)^(?:source_\S+ :=|deps_\S+ :=)?[ \t]*([^\s$:=\\]+)[ \t]*\\?$`)
-)
+// dependencies lists the files that a .cmd file of kbuild names, one a line as
+// fixdep writes them: "source_X := FILE", "  FILE \", "  $(wildcard FILE) \".
+func dependencies(cmd string) []string {
+	var files []string
+	for line := range strings.Lines(cmd) {
+		if strings.HasPrefix(line, "source_") {
+			_, line, _ = strings.Cut(line, ":=")
+		}
+		line = strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(line), "\\"))
+		if file, ok := strings.CutPrefix(line, "$(wildcard "); ok {
+			line = strings.TrimSuffix(file, ")")
+		}
+		if line != "" && !strings.ContainsAny(line, " \t=:$") {
+			files = append(files, line)
+		}
+	}
+	return files
+}
 
-// spare keeps the objects that read the same whether the options are y or m.
-// The option's value is the time that its marker had.
-func spare(objects, tree *os.Root, options map[string]time.Time) error {
-	tells := map[string]map[string]bool{} // file → options of which it tells y from m
+// spare keeps the objects that read the same in spite of the differences.
+func spare(objects, tree *os.Root, list []difference) error {
+	told := make([]map[string]bool, len(list)) // by difference: file → it can tell
+	for i := range told {
+		told[i] = map[string]bool{}
+	}
 	err := fs.WalkDir(objects.FS(), ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() || !strings.HasPrefix(d.Name(), ".") || !strings.HasSuffix(d.Name(), ".cmd") {
 			return err
@@ -105,23 +190,19 @@ func spare(objects, tree *os.Root, options map[string]time.Time) error {
 		if err != nil {
 			return err
 		}
-		var touched []string
-		for _, m := range markerInCommand.FindAllStringSubmatch(string(text), -1) {
-			if _, ok := options[m[1]]; ok {
-				touched = append(touched, m[1])
+		files := dependencies(string(text))
+		for i, d := range list {
+			if !slices.Contains(files, d.path) {
+				continue
 			}
-		}
-		if len(touched) == 0 {
-			return nil
-		}
-		for _, m := range fileInCommand.FindAllStringSubmatch(string(text), -1) {
-			file := m[1]
-			if tells[file] == nil {
-				tells[file] = tellsApart(objects, tree, file, options)
-			}
-			for _, option := range touched {
-				if tells[file][option] {
-					object := strings.TrimSuffix(strings.TrimPrefix(d.Name(), "."), ".cmd")
+			for _, file := range files {
+				can, known := told[i][file]
+				if !known {
+					can = d.toldBy(objects, tree, file)
+					told[i][file] = can
+				}
+				if can {
+					object := strings.TrimSuffix(strings.TrimPrefix(path.Base(name), "."), ".cmd")
 					if err := objects.Remove(path.Join(path.Dir(name), object)); err != nil && !os.IsNotExist(err) {
 						return err
 					}
@@ -134,31 +215,28 @@ func spare(objects, tree *os.Root, options map[string]time.Time) error {
 	if err != nil {
 		return err
 	}
-	for option, t := range options {
-		if err := objects.Chtimes(marker(option), t, t); err != nil {
+	for _, d := range list {
+		if err := objects.Chtimes(d.path, d.time, d.time); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// tellsApart says of which options a file tells y from m: those that it names
-// otherwise than in IS_ENABLED(). A file that cannot be read tells of all.
-func tellsApart(objects, tree *os.Root, file string, options map[string]time.Time) map[string]bool {
-	root := objects
+// toldBy says whether a file can tell the difference. One that cannot be read
+// may.
+func (d difference) toldBy(objects, tree *os.Root, file string) bool {
+	root, name := objects, file
 	if rest, ok := strings.CutPrefix(file, inSource+"/"); ok {
-		root, file = tree, rest
+		root, name = tree, rest
 	} else if path.IsAbs(file) {
-		return map[string]bool{} // the compiler's own headers know no options
+		return false // the compiler's own headers know neither options nor features
 	}
-	told := map[string]bool{}
-	text, err := readIn(root, path.Clean(file))
-	for option := range options {
-		if err != nil || namedOtherwise(string(text), option) {
-			told[option] = true
-		}
+	if strings.HasPrefix(file, marker("")) || slices.Contains(d.beside, file) {
+		return false
 	}
-	return told
+	text, err := readIn(root, path.Clean(name))
+	return err != nil || d.tells(string(text))
 }
 
 // namedOtherwise looks for an option as kbuild's fixdep does, and leaves out
@@ -188,4 +266,39 @@ func namedOtherwise(text, option string) bool {
 
 func wordByte(b byte) bool {
 	return b == '_' || '0' <= b && b <= '9' || 'A' <= b && b <= 'Z' || 'a' <= b && b <= 'z'
+}
+
+// asksFor says whether C or assembler code may look at a feature's bit: by its
+// name, also by the part of it that a macro pastes together; by one that is
+// computed; or by the masks as a whole. Comments do not count, unless the text
+// is not understood.
+func asksFor(text string, features []string) bool {
+	words := append([]string{"DISABLED_MASK", "cpu_feature_enabled"}, features...)
+	text = strings.ReplaceAll(text, "\\\n", "")
+	if !slices.ContainsFunc(words, func(word string) bool { return strings.Contains(text, word) }) {
+		return false
+	}
+	var s scanner.Scanner
+	s.Init(strings.NewReader(text))
+	s.Mode = scanner.ScanIdents | scanner.ScanStrings | scanner.ScanChars | scanner.ScanComments | scanner.SkipComments
+	understood := true
+	s.Error = func(*scanner.Scanner, string) { understood = false } // a quote that does not end
+	names := func(word string) bool {
+		return slices.Contains(features, strings.TrimPrefix(word, "X86_FEATURE_")) || strings.HasPrefix(word, "DISABLED_MASK")
+	}
+	for token := s.Scan(); token != scanner.EOF; token = s.Scan() {
+		if token != scanner.Ident {
+			continue
+		}
+		if names(s.TokenText()) {
+			return true
+		}
+		if s.TokenText() == "cpu_feature_enabled" {
+			constant := s.Scan() == '(' && s.Scan() == scanner.Ident && strings.HasPrefix(s.TokenText(), "X86_")
+			if !constant || names(s.TokenText()) {
+				return true
+			}
+		}
+	}
+	return !understood
 }
