@@ -42,6 +42,10 @@ func (s Source) With(p series.Series) Source {
 	return s
 }
 
+// Release is the version of the kernel as far as the source tells it without
+// being fetched or unpacked: "7.3.4", "7.3", or "" for a tarball.
+func (s Source) Release() (string, error) { return s.spec.Release() }
+
 // ParseSource reads debian:VERSION, tree:DIR, tree:DIR@REF or tarball:FILE.
 // Anything else is a *fault.Usage that lists them.
 func ParseSource(spec string) (Source, error) {

@@ -36,46 +36,47 @@ type Axes struct {
 
 // Guest is what a cell's guest is made of beside kernel and topology.
 type Guest struct {
-	Devices     []string // models, in slot order
-	CPUs        int
-	MemoryMiB   int
-	Hugepages   int      // of 2 MiB, reserved by the agent
-	Hugepages1G int      // of 1 GiB, reserved on the command line
-	Append      []string // more kernel parameters, after the farm's own
+	Devices     []string `json:"devices"` // models, in slot order
+	CPUs        int      `json:"cpus"`
+	MemoryMiB   int      `json:"memory_mib"`
+	Hugepages   int      `json:"hugepages,omitempty"`    // of 2 MiB, reserved by the agent
+	Hugepages1G int      `json:"hugepages_1g,omitempty"` // of 1 GiB, reserved on the command line
+	Append      []string `json:"append,omitempty"`       // more kernel parameters, after the farm's own
 }
 
 // Selection says which programs and tests a cell runs.
 type Selection struct {
-	Suites   []string // names of suites, or "SUITE/PROGRAM" of a kernel selftest; empty is every suite that is on by default
-	Tests    []string // statement ids; empty is all
-	Programs []Program
-	Core     bool // the core statements of the contract
-	Nightly  bool // what takes long too, where nothing is selected
+	Suites   []string  `json:"suites,omitempty"` // names of suites, or "SUITE/PROGRAM" of a kernel selftest; empty is every suite that is on by default
+	Tests    []string  `json:"tests,omitempty"`  // statement ids; empty is all
+	Programs []Program `json:"programs,omitempty"`
+	Core     bool      `json:"core,omitempty"`    // the core statements of the contract
+	Nightly  bool      `json:"nightly,omitempty"` // what takes long too, where nothing is selected
 }
 
 // Program is a test program that the user brings: a static binary that prints
 // KTAP.
 type Program struct {
-	Path string // on the host
-	Args []string
+	Path string   `json:"path"` // on the host
+	Args []string `json:"args,omitempty"`
 }
 
 // Cell is one point of the matrix.
 type Cell struct {
-	Name     string // unique in the plan, and fit for a file name
-	Source   string
-	Series   string // on the source; "" none
-	Config   string
-	Topology string
+	Name     string `json:"name"` // unique in the plan, and fit for a file name
+	Source   string `json:"source"`
+	Series   string `json:"series,omitempty"` // on the source; "" none
+	Config   string `json:"config"`
+	Compiler string `json:"compiler,omitempty"` // "" is gcc
+	Topology string `json:"topology"`
 	// Privileges of the test programs; "" is root.
-	Privileges contract.Privileges
+	Privileges contract.Privileges `json:"privileges,omitempty"`
 	Guest
 	Selection
 }
 
 // Plan is what a run carries out.
 type Plan struct {
-	Cells []Cell
+	Cells []Cell `json:"cells"`
 }
 
 // Product is the full product of the axes, sources outermost.
@@ -213,7 +214,10 @@ func (s Selection) check() error {
 	if s.Nightly && !s.everything() {
 		return &fault.Usage{Key: "--nightly", Err: errors.New("adds to what runs by default: not with --core, --suite, --test or --program")}
 	}
-	allowed := append(ContractSuites(), KselftestSuites()...)
+	var allowed []string
+	if len(s.Suites) > 0 {
+		allowed = append(ContractSuites(), KselftestSuites()...)
+	}
 	for _, name := range s.Suites {
 		dir, program, ok := strings.Cut(name, "/")
 		if ok && program != "" && slices.Contains(KselftestSuites(), dir) {
@@ -235,12 +239,17 @@ func (s Selection) check() error {
 func (s Selection) Statements() []contract.Statement {
 	var chosen []contract.Statement
 	for _, st := range contract.Statements {
-		if s.everything() && (!st.Nightly || s.Nightly) || s.Core && st.Core() ||
-			slices.Contains(s.Tests, st.ID) || slices.Contains(s.Suites, st.Suite) {
+		if s.runs(st) {
 			chosen = append(chosen, st)
 		}
 	}
 	return chosen
+}
+
+// runs says whether the selection runs a statement's test.
+func (s Selection) runs(st contract.Statement) bool {
+	return s.everything() && (!st.Nightly || s.Nightly) || s.Core && st.Core() ||
+		slices.Contains(s.Tests, st.ID) || slices.Contains(s.Suites, st.Suite)
 }
 
 // Kselftest says whether the selection runs a kernel selftest, and whether it

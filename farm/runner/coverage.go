@@ -24,14 +24,18 @@ func foretell(c matrix.Cell, release string) (contract.Facts, error) {
 		return contract.Facts{}, err
 	}
 	p := cells[0]
-	text := p.request.Config.Text(release)
+	config := foretoldConfig(p.request.Config.Text(release), release)
+	return p.Cell.Facts(release, config, hardware(p.machine, config)), nil
+}
+
+// foretoldConfig is what a configuration will come to, from what its fragments
+// ask for.
+func foretoldConfig(text, release string) contract.Config {
 	config := contract.ParseConfig(text)
 	// What other options select is in no fragment (drivers/vfio/Kconfig,
 	// arch/x86/kvm/Kconfig, kernel/power/Kconfig).
 	config.NoiommuCdev = config.Noiommu && config.Cdev && contract.HasGetPA(release)
 	config.KVMVFIO = config.KVM
 	config.PM = strings.Contains(text, "CONFIG_SUSPEND=y\n")
-	facts := p.Cell.Facts(release, config, hardware(p.machine, config))
-	facts.Host = true
-	return facts, nil
+	return config
 }

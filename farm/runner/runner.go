@@ -177,36 +177,11 @@ func checkProgram(u matrix.Program, devices []machine.Device) error {
 func check(plan matrix.Plan) ([]*prepared, error) {
 	var cells []*prepared
 	for _, c := range plan.Cells {
-		p := &prepared{Cell: c, machine: machine.Machine{
-			CPUs:        c.CPUs,
-			MemoryMiB:   c.MemoryMiB,
-			Hugepages1G: c.Hugepages1G,
-			Accel:       machine.TCG,
-			Append:      c.Append,
-			ControlPort: wire.ControlPort,
-			OutputPort:  wire.OutputPort,
-		}}
-		var err error
-		if p.machine.Topology, err = machine.ParseTopology(c.Topology); err != nil {
+		m, err := checkMachine(c)
+		if err != nil {
 			return nil, err
 		}
-		if len(c.Devices) == 0 {
-			return nil, &fault.Usage{Key: "--device", Err: errors.New("at least one device is needed")}
-		}
-		for _, name := range c.Devices {
-			d, err := machine.ParseDevice(name)
-			if err != nil {
-				return nil, err
-			}
-			p.machine.Devices = append(p.machine.Devices, d)
-		}
-		if err := p.machine.Validate(); err != nil {
-			return nil, err
-		}
-		if most := (c.MemoryMiB - 1024*c.Hugepages1G - systemMiB) / 2; c.Hugepages < 0 || c.Hugepages > max(most, 0) {
-			return nil, &fault.Usage{Key: "--hugepages", Value: fmt.Sprint(c.Hugepages), Err: fmt.Errorf(
-				"at most %d fit into %d MiB of memory beside the system", max(most, 0), c.MemoryMiB)}
-		}
+		p := &prepared{Cell: c, machine: m, request: kernels.Request{Compiler: c.Compiler}}
 		if p.request.Source, err = kernels.ParseSource(c.Source); err != nil {
 			return nil, err
 		}
@@ -221,6 +196,41 @@ func check(plan matrix.Plan) ([]*prepared, error) {
 		cells = append(cells, p)
 	}
 	return cells, nil
+}
+
+// checkMachine is the machine of a cell.
+func checkMachine(c matrix.Cell) (machine.Machine, error) {
+	m := machine.Machine{
+		CPUs:        c.CPUs,
+		MemoryMiB:   c.MemoryMiB,
+		Hugepages1G: c.Hugepages1G,
+		Accel:       machine.TCG,
+		Append:      c.Append,
+		ControlPort: wire.ControlPort,
+		OutputPort:  wire.OutputPort,
+	}
+	var err error
+	if m.Topology, err = machine.ParseTopology(c.Topology); err != nil {
+		return m, err
+	}
+	if len(c.Devices) == 0 {
+		return m, &fault.Usage{Key: "--device", Err: errors.New("at least one device is needed")}
+	}
+	for _, name := range c.Devices {
+		d, err := machine.ParseDevice(name)
+		if err != nil {
+			return m, err
+		}
+		m.Devices = append(m.Devices, d)
+	}
+	if err := m.Validate(); err != nil {
+		return m, err
+	}
+	if most := (c.MemoryMiB - 1024*c.Hugepages1G - systemMiB) / 2; c.Hugepages < 0 || c.Hugepages > max(most, 0) {
+		return m, &fault.Usage{Key: "--hugepages", Value: fmt.Sprint(c.Hugepages), Err: fmt.Errorf(
+			"at most %d fit into %d MiB of memory beside the system", max(most, 0), c.MemoryMiB)}
+	}
+	return m, nil
 }
 
 // probe finds QEMU and the accelerator that works.
@@ -247,10 +257,9 @@ func probe(ctx context.Context) (host, error) {
 // build has every kernel and every image made, one after the other: a kernel
 // build uses all processors by itself.
 func (r *run) build(ctx context.Context, cells []*prepared) error {
-	builds := make(map[[3]string]*kernels.Build)
+	builds := make(map[matrix.Kernel]*kernels.Build)
 	for _, c := range cells {
-		key := [3]string{c.Source, c.Series, c.Config}
-		b, ok := builds[key]
+		b, ok := builds[c.Kernel()]
 		if !ok {
 			patches, known := r.Series[c.Series]
 			if c.Series != "" && !known {
@@ -264,7 +273,7 @@ func (r *run) build(ctx context.Context, cells []*prepared) error {
 			if err != nil {
 				return err
 			}
-			builds[key] = b
+			builds[c.Kernel()] = b
 		}
 		c.build = b
 		text, err := os.ReadFile(b.ConfigPath)

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package matrix
+
+import (
+	"cmp"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"noiommu-farm/suites/contract"
+)
+
+// Kernel is what cells with the same kernel share.
+type Kernel struct {
+	Source   string `json:"source"`
+	Series   string `json:"series,omitempty"`
+	Config   string `json:"config"`
+	Compiler string `json:"compiler,omitempty"`
+}
+
+// Kernel is the cell's.
+func (c Cell) Kernel() Kernel { return Kernel{c.Source, c.Series, c.Config, c.Compiler} }
+
+func (k Kernel) String() string {
+	text := withSeries(k.Source, k.Series) + " " + k.Config
+	if k.Compiler != "" {
+		text += " " + k.Compiler
+	}
+	return text
+}
+
+// Key says what a cell is, whatever plan it is in and whatever it is called
+// there.
+func (c Cell) Key() string {
+	c.Name = ""
+	text, _ := json.Marshal(c)
+	return string(text)
+}
+
+// Past is a cell that was carried out to its end.
+type Past struct {
+	Cell   Cell
+	Began  time.Time
+	Wall   time.Duration
+	Good   bool
+	Source string // hash of the kernel source's content
+	Suites string // hash of the test programs
+}
+
+// PastBuild is a kernel that was built.
+type PastBuild struct {
+	Kernel
+	Took time.Duration
+	New  bool // from nothing, not from another build
+}
+
+// History is what is known of earlier runs.
+type History struct {
+	cells  map[string][]Past // by key, newest first
+	like   map[string][]Past // by key without the source
+	builds map[Kernel]PastBuild
+}
+
+// NewHistory makes a history.
+func NewHistory(cells []Past, builds []PastBuild) *History {
+	h := &History{cells: make(map[string][]Past), like: make(map[string][]Past), builds: make(map[Kernel]PastBuild)}
+	sorted := slices.SortedStableFunc(slices.Values(cells), func(a, b Past) int { return b.Began.Compare(a.Began) })
+	for _, p := range sorted {
+		h.cells[p.Cell.Key()] = append(h.cells[p.Cell.Key()], p)
+		other := p.Cell
+		other.Source, other.Series = "", ""
+		h.like[other.Key()] = append(h.like[other.Key()], p)
+	}
+	for _, b := range builds {
+		h.builds[b.Kernel] = b
+	}
+	return h
+}
+
+// Standard costs, for what was never run: measured on two cores without
+// hardware virtualization. docs/matrix.md has them.
+const (
+	standardCell  = 60 * time.Second
+	standardNight = 6 * time.Minute // what the selection nightly adds
+	standardBuild = 10 * time.Minute
+	standardNear  = 90 * time.Second // of a kernel built from another
+	// standardDebug is how many times longer a kernel with sanitizers takes.
+	standardDebug = 15
+)
+
+// enough earlier runs for a median.
+const enough = 5
+
+// Cost is the wall clock that a cell will take from its boot: the median of
+// its last runs, or of the same cell with other sources; known is false where
+// there is neither, and the cost is the standard one for a kernel with these
+// facts.
+func (h *History) Cost(c Cell, f contract.Facts) (cost time.Duration, known bool) {
+	other := c
+	other.Source, other.Series = "", ""
+	for _, past := range [][]Past{h.cells[c.Key()], h.like[other.Key()]} {
+		if len(past) == 0 {
+			continue
+		}
+		var walls []time.Duration
+		for _, p := range past[:min(enough, len(past))] {
+			walls = append(walls, p.Wall)
+		}
+		slices.Sort(walls)
+		return walls[len(walls)/2], true
+	}
+	cost = standardCell
+	if c.Nightly {
+		cost += standardNight
+	}
+	if f.Config.KASAN || f.Config.ProveLocking {
+		cost *= standardDebug
+	}
+	return cost, false
+}
+
+// Build is what building a kernel will take, which starts from another build
+// or, if new, from nothing.
+func (h *History) Build(k Kernel, fromNothing bool) time.Duration {
+	if b, ok := h.builds[k]; ok && (b.New || !fromNothing) {
+		return b.Took
+	}
+	if fromNothing {
+		return standardBuild
+	}
+	return standardNear
+}
+
+// Now is the code that is to be tested.
+type Now struct {
+	Time    time.Time
+	Sources map[string]string // hash of the content of each source
+	Suites  string            // hash of the test programs
+}
+
+// News is how likely a cell is to tell something new. Cells are compared by
+// it: changed code first, then those that failed lately, then those that were
+// not seen for longest.
+type News struct {
+	Changed bool          `json:"changed,omitempty"` // its code was never run in this cell
+	Failed  int           `json:"failed,omitempty"`  // of its last runs, this many failed
+	Unseen  time.Duration `json:"unseen,omitempty"`  // since it was last run
+	Weight  float64       `json:"weight"`            // of the matrix file
+}
+
+// News is what a cell has to tell.
+func (h *History) News(c Cell, weight float64, now Now) News {
+	past := h.cells[c.Key()]
+	n := News{Changed: len(past) == 0, Weight: weight}
+	if len(past) == 0 {
+		return n
+	}
+	n.Unseen = max(0, now.Time.Sub(past[0].Began))
+	n.Changed = past[0].Source != now.Sources[c.Source] || past[0].Suites != now.Suites
+	for _, p := range past[:min(enough, len(past))] {
+		if !p.Good {
+			n.Failed++
+		}
+	}
+	return n
+}
+
+// compare orders by what is most likely to tell something new. A weight moves
+// a cell within those that are alike in the first two.
+func (n News) compare(m News) int {
+	if n.Changed != m.Changed {
+		if n.Changed {
+			return -1
+		}
+		return 1
+	}
+	return cmp.Or(
+		cmp.Compare(float64(m.Failed)*m.Weight, float64(n.Failed)*n.Weight),
+		cmp.Compare(m.age(), n.age()),
+	)
+}
+
+// age is how long the cell was not seen, weighed. One that was never seen has
+// its weight alone.
+func (n News) age() float64 { return (1 + n.Unseen.Hours()) * n.Weight }

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package matrix
+
+import (
+	"slices"
+	"time"
+)
+
+// A Work is a cell with what it costs and tells.
+type Work struct {
+	Cell  Cell          `json:"cell"`
+	Cost  time.Duration `json:"cost_ns"`
+	Known bool          `json:"known,omitempty"` // the cost is from history
+	News  News          `json:"news"`
+}
+
+// A Building is a kernel that is to be built.
+type Building struct {
+	Kernel Kernel        `json:"kernel"`
+	Cost   time.Duration `json:"cost_ns"` // 0: it is there already
+}
+
+// Distance says how much of a kernel must be compiled again when it starts
+// from another: any unit, the smaller the nearer; below 0 it cannot.
+type Distance func(from, to Kernel) int
+
+// A Schedule is what is to be done: kernels in the order in which they are
+// built, cells in the order in which they boot as soon as theirs is there.
+type Schedule struct {
+	Builds []Building    `json:"builds"`
+	Work   []Work        `json:"work"`
+	Left   []Work        `json:"left,omitempty"` // for which there is no time
+	Wall   time.Duration `json:"wall_ns"`        // on that many processors
+}
+
+// Arrange makes a schedule. Kernels that are ready come first; after that each
+// time the one that is nearest to those before it, so that most is shared.
+// With a limit the cells that are most likely to tell something new are taken
+// until the time is spent, and their kernels come first. cpus are the
+// processors of the machine.
+func Arrange(work []Work, h *History, ready func(Kernel) bool, near Distance, cpus int, limit time.Duration) Schedule {
+	ordered := slices.Clone(work)
+	var s Schedule
+	if limit > 0 {
+		slices.SortStableFunc(ordered, func(a, b Work) int { return a.News.compare(b.News) })
+		ordered, s.Left = afford(ordered, h, ready, near, cpus, limit)
+	}
+	s.Builds = buildOrder(ordered, h, ready, near, limit > 0)
+	for _, b := range s.Builds {
+		var mine []Work
+		for _, w := range ordered {
+			if w.Cell.Kernel() == b.Kernel {
+				mine = append(mine, w)
+			}
+		}
+		if limit == 0 {
+			// The longest first, so that none is left alone at the end.
+			slices.SortStableFunc(mine, func(a, b Work) int { return int(b.Cost - a.Cost) })
+		}
+		s.Work = append(s.Work, mine...)
+	}
+	s.Wall = wall(s.Builds, s.Work, cpus)
+	return s
+}
+
+// afford takes work in its order as long as it fits; what is too long is
+// passed over, and something shorter behind it may fit.
+func afford(ordered []Work, h *History, ready func(Kernel) bool, near Distance, cpus int, limit time.Duration) (taken, left []Work) {
+	var busy time.Duration // of processors
+	var done []Kernel
+	for _, w := range ordered {
+		k := w.Cell.Kernel()
+		more := w.Cost * time.Duration(min(w.Cell.CPUs, cpus))
+		if !slices.Contains(done, k) && !ready(k) {
+			more += h.build(k, done, near).Cost * time.Duration(cpus)
+		}
+		if w.Cost > limit || (busy+more)/time.Duration(cpus) > limit {
+			left = append(left, w)
+			continue
+		}
+		busy += more
+		taken = append(taken, w)
+		if !slices.Contains(done, k) {
+			done = append(done, k)
+		}
+	}
+	return taken, left
+}
+
+// build is the building of a kernel when others are there.
+func (h *History) build(k Kernel, done []Kernel, near Distance) Building {
+	best := distance(done, k, near)
+	return Building{k, h.Build(k, best < 0 || best >= Far)}
+}
+
+// buildOrder lists the kernels of the work. In the order given, if it is that
+// of importance; else each time the nearest.
+func buildOrder(work []Work, h *History, ready func(Kernel) bool, near Distance, important bool) []Building {
+	var waiting []Kernel
+	for _, w := range work {
+		if k := w.Cell.Kernel(); !slices.Contains(waiting, k) {
+			waiting = append(waiting, k)
+		}
+	}
+	var order []Building
+	var done []Kernel
+	for _, k := range slices.Clone(waiting) {
+		if ready(k) {
+			order, done = append(order, Building{Kernel: k}), append(done, k)
+			waiting = slices.DeleteFunc(waiting, func(w Kernel) bool { return w == k })
+		}
+	}
+	for len(waiting) > 0 {
+		next, best := 0, distance(done, waiting[0], near)
+		for i, k := range waiting {
+			if d := distance(done, k, near); !important && d >= 0 && (best < 0 || d < best) {
+				next, best = i, d
+			}
+		}
+		k := waiting[next]
+		waiting = slices.Delete(waiting, next, next+1)
+		order, done = append(order, h.build(k, done, near)), append(done, k)
+	}
+	return order
+}
+
+// Far is the distance from which on nearly everything is compiled again.
+const Far = 1000
+
+// distance is that of the nearest; below 0 there is none.
+func distance(done []Kernel, k Kernel, near Distance) int {
+	best := -1
+	for _, from := range done {
+		if d := near(from, k); d >= 0 && (best < 0 || d < best) {
+			best = d
+		}
+	}
+	return best
+}
+
+// wall is the wall clock that builds and cells take together: a build uses
+// all processors that no guest uses, a guest as many as it has.
+func wall(builds []Building, work []Work, cpus int) time.Duration {
+	var busy, longest time.Duration // of processors
+	for _, b := range builds {
+		busy += b.Cost * time.Duration(cpus)
+	}
+	for _, w := range work {
+		busy += w.Cost * time.Duration(min(w.Cell.CPUs, cpus))
+		longest = max(longest, w.Cost)
+	}
+	return max(busy/time.Duration(cpus), longest)
+}
