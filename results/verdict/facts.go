@@ -44,9 +44,12 @@ func FactsDiffer(p results.Planned, got wire.Facts) []string {
 	expect("IOMMU present", p.Machine.IOMMU, len(got.IOMMUs) > 0)
 	expect("devices in IOMMU groups", p.Machine.IOMMU, got.IOMMUGroups > 0)
 	mode, ok := got.Params[UnsafeModeParam]
-	expect("module parameter "+UnsafeModeParam+" exists", p.Facts.Config.Noiommu, ok)
-	if ok {
+	switch {
+	case ok && p.Facts.Config.Noiommu:
 		expect("module parameter "+UnsafeModeParam, p.Facts.UnsafeMode, mode == "Y")
+	case !ok && p.Facts.Config.Modules:
+		// A vfio.ko that the image has not got would look the same.
+		expect("module parameter "+UnsafeModeParam+" exists", p.Facts.Config.Noiommu, ok)
 	}
 	if got.Hugepages < p.Facts.Hugepages {
 		diff = append(diff, fmt.Sprintf("free 2 MiB hugepages: planned %d, found %d", p.Facts.Hugepages, got.Hugepages))
@@ -72,6 +75,19 @@ func FactsDiffer(p results.Planned, got wire.Facts) []string {
 		}
 	}
 	return diff
+}
+
+// Belies says where a guest that is the planned one (see [FactsDiffer]) is not
+// what the kernel's own configuration says: the kernel is bad, and nothing that
+// was planned for it can be tested. It is empty for any other guest.
+func Belies(p results.Planned, got wire.Facts) string {
+	if _, ok := got.Params[UnsafeModeParam]; ok == p.Facts.Config.Noiommu || len(FactsDiffer(p, got)) > 0 {
+		return ""
+	}
+	if p.Facts.Config.Noiommu {
+		return "ND-09: the kernel has VFIO_NOIOMMU and no module parameter " + UnsafeModeParam
+	}
+	return "ND-03: the kernel has no VFIO_NOIOMMU and a module parameter " + UnsafeModeParam
 }
 
 func configSHA256(gz []byte) (string, error) {

@@ -90,6 +90,7 @@ type story struct {
 	lost    *results.Lost
 	infra   *results.Infra
 	ended   *results.Ended
+	belied  string // see [Belies]
 	torn    bool
 
 	taintBefore map[uint32]int64    // before a program ran
@@ -123,6 +124,7 @@ func readStory(rec *results.Record) story {
 			taint = e.Agent.Exited.Taint
 		case e.Agent != nil && e.Agent.Facts != nil:
 			taint = e.Agent.Facts.Taint
+			s.belied = Belies(rec.Planned, *e.Agent.Facts)
 		case e.Agent != nil && e.Agent.Measured != nil:
 			s.measured = append(s.measured, *e.Agent.Measured)
 		case e.Agent != nil && e.Agent.Bound != nil:
@@ -150,6 +152,8 @@ func (s story) cause(cons *consoleLog) cause {
 	early := s.hung != nil || s.lost != nil
 	fatal := cons.fatal()
 	switch {
+	case s.belied != "" && fatal == nil:
+		return cause{Fail, s.belied}
 	case s.infra != nil && !early:
 		return cause{Infra, s.infra.Err}
 	case early && fatal != nil:

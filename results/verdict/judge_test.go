@@ -158,6 +158,8 @@ func TestJudge(t *testing.T) {
 			verdict: map[string]string{"a": "pass", "huge_1gb.x": "skip"}},
 		{name: "not ok", program: free, out: "1..1\n# file.c:12: expected 1, got 2\nnot ok 1 a\n", exit: clean(1), cell: Fail,
 			verdict: map[string]string{"a": "fail: file.c:12: expected 1, got 2"}},
+		{name: "not ok, after the facts and the evidence", program: planned, out: strings.Replace(bad, "1..2\n", contract.FactsLine+"{\"config\":{}}\n1..2\n"+contract.FactsLine+"{}\n# evidence get_pa.PA-01: asserts=1\n", 1), exit: clean(1), cell: Fail,
+			verdict: map[string]string{"get_pa.PA-01": "fail: getpa.go:1: PA-01: GET_PA is wrong", "get_pa.PA-04": "skip"}},
 		{name: "xfail", program: free, out: "1..2\nok 1 a\nok 2 b # XFAIL known\n", exit: clean(0), cell: Pass, verdict: map[string]string{"a": "pass", "b": "xfail: known"}},
 		{name: "xfail of the contract", program: planned, out: strings.Replace(good, "ok 1 get_pa.PA-01 equals pagemap", "not ok 1 get_pa.PA-01 # TODO later", 1), exit: clean(0), cell: Fail,
 			verdict: map[string]string{"get_pa.PA-01": "fail: calls that expected", "get_pa.PA-04": "skip"}},
@@ -340,7 +342,6 @@ func TestFactsDiffer(t *testing.T) {
 		"IOMMU present":   func(f *wire.Facts) { f.IOMMUs = []string{"dmar0"} },
 		"IOMMU groups":    func(f *wire.Facts) { f.IOMMUGroups = 3 },
 		UnsafeModeParam:   func(f *wire.Facts) { f.Params[UnsafeModeParam] = "N" },
-		"exists":          func(f *wire.Facts) { delete(f.Params, UnsafeModeParam) },
 		"2 MiB hugepages": func(f *wire.Facts) { f.Hugepages = 63 },
 		"taint":           func(f *wire.Facts) { f.Taint = 512 },
 		"PCI functions":   func(f *wire.Facts) { f.PCI = nil },
@@ -351,6 +352,34 @@ func TestFactsDiffer(t *testing.T) {
 		change(&f)
 		if diff := strings.Join(FactsDiffer(p, f), "; "); !strings.Contains(diff, what) {
 			t.Errorf("%s: differences are %q", what, diff)
+		}
+	}
+}
+
+// A kernel that has not the parameter that its configuration gives it is bad,
+// where nothing else can be the reason.
+func TestBelies(t *testing.T) {
+	param := map[string]string{UnsafeModeParam: "Y"}
+	for _, c := range []struct {
+		name   string
+		config contract.Config
+		found  wire.Facts
+		kernel string // what is wrong with it
+		differ string
+	}{
+		{"as it says", contract.Config{Noiommu: true}, wire.Facts{Params: param}, "", ""},
+		{"has none and says so", contract.Config{}, wire.Facts{}, "", ""},
+		{"no parameter", contract.Config{Noiommu: true}, wire.Facts{}, "ND-09: ", ""},
+		{"a parameter too many", contract.Config{}, wire.Facts{Params: param}, "ND-03: ", ""},
+		{"no parameter in another kernel", contract.Config{Noiommu: true}, wire.Facts{Release: "6.12"}, "", "kernel release"},
+		{"no parameter, perhaps for want of a module", contract.Config{Noiommu: true, Modules: true}, wire.Facts{}, "", "exists: planned true"},
+	} {
+		p := results.Planned{Facts: contract.Facts{Config: c.config, UnsafeMode: c.config.Noiommu}}
+		if got := Belies(p, c.found); !strings.HasPrefix(got, c.kernel) || (got == "") != (c.kernel == "") {
+			t.Errorf("%s: belied by %q, want %q", c.name, got, c.kernel)
+		}
+		if got := strings.Join(FactsDiffer(p, c.found), "; "); !strings.Contains(got, c.differ) || (got == "") != (c.differ == "") {
+			t.Errorf("%s: differs in %q, want %q", c.name, got, c.differ)
 		}
 	}
 }
@@ -402,5 +431,24 @@ func TestSuiteOnAnotherCell(t *testing.T) {
 	rec = tale{program: program, out: contract.FactsLine + "{}\n", exit: clean(2)}.record(t)
 	if got, err := Judge(rec); err != nil || got.Verdict != Fail {
 		t.Errorf("a program that could not begin: %+v, %v", got, err)
+	}
+}
+
+// The record of Linux 7.3.4 whose parameter a patch gave another name: no test
+// of it ran, and none of them is the farm's to answer for.
+func TestParameterRenamed(t *testing.T) {
+	rec, err := results.ReadCell("testdata/renamed")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := Judge(rec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Verdict != Fail || !strings.HasPrefix(got.Reason, "ND-09: ") {
+		t.Errorf("%s (%s)", got.Verdict, got.Reason)
+	}
+	if n := got.Counts(); n[Fail] == 0 || len(n) != 1 {
+		t.Errorf("tests: %s, want all to fail", n)
 	}
 }
