@@ -301,6 +301,7 @@ func judgeProgram(rec *results.Record, p results.Program, s story, cons *console
 	failed := false
 	for i := range out.Tests {
 		t := &out.Tests[i]
+		t.Wall = cons.took[timed{p.ID, t.Name}]
 		failed = failed || !t.Verdict.Good() || t.Verdict == XFail
 		for _, f := range cons.inTest(p.ID, t.Name) {
 			t.Findings = append(t.Findings, f)

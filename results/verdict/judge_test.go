@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -450,5 +451,19 @@ func TestParameterRenamed(t *testing.T) {
 	}
 	if n := got.Counts(); n[Fail] == 0 || len(n) != 1 {
 		t.Errorf("tests: %s, want all to fail", n)
+	}
+}
+
+// How long a test took is between its marks in the kernel log.
+func TestWall(t *testing.T) {
+	for console, want := range map[string]time.Duration{
+		fmt.Sprintf(markers, ""): 200 * time.Millisecond,
+		"[  1.0] noiommu-farm: start 1 get_pa\n[  1.1] noiommu-farm: test get_pa.PA-01\n": 0, // no end
+		strings.ReplaceAll(fmt.Sprintf(markers, ""), "[    1.", "<6>["):                   0,
+	} {
+		got := judge(t, tale{program: planned, out: good, console: console, exit: clean(0)}).Programs[0].Tests[0].Wall
+		if got != want {
+			t.Errorf("%q: %s, want %s", console, got, want)
+		}
 	}
 }

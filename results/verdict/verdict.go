@@ -54,6 +54,7 @@ type Test struct {
 	Name        string            `json:"name"`
 	Verdict     Verdict           `json:"verdict"`
 	Reason      string            `json:"reason,omitempty"`
+	Wall        time.Duration     `json:"wall_ns,omitempty"` // by the guest's clock; 0 where the program does not mark its tests
 	Evidence    map[string]int64  `json:"evidence,omitempty"`
 	Diagnostics []string          `json:"diagnostics,omitempty"`
 	Finding     *contract.Finding `json:"finding,omitempty"`  // why it is expected to fail

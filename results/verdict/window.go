@@ -7,6 +7,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"time"
 
 	"noiommu-farm/guestagent/wire"
 	"noiommu-farm/results/console"
@@ -25,6 +26,13 @@ type consoleLog struct {
 	dropped   string            // the kernel's word that it could not print everything
 	full      bool              // there were more findings than are kept
 	stuck     *console.Finding  // the panic that the host's NMI caused, to see where a guest hangs
+	took      map[timed]time.Duration
+}
+
+// timed is a test whose beginning and end are marked.
+type timed struct {
+	program uint32
+	test    string
 }
 
 // tailLines is how much of a console is told of a cell that ended early.
@@ -53,6 +61,8 @@ func readConsole(log io.Reader, nmi bool) (*consoleLog, error) {
 	var lines ktap.Lines
 	var tail []string
 	var dropped string
+	took := make(map[timed]time.Duration)
+	var began time.Duration
 	emit := func(line string, _ int) {
 		number++
 		if strings.Contains(line, "printk messages dropped **") {
@@ -61,8 +71,14 @@ func readConsole(log io.Reader, nmi bool) (*consoleLog, error) {
 		if tail = append(tail, line); len(tail) > tailLines {
 			tail = tail[1:]
 		}
-		if w, ok := windows[len(windows)-1].next(line, number); ok {
+		was := windows[len(windows)-1]
+		if w, ok := was.next(line, number); ok {
 			windows = append(windows, w)
+			now := stamp(line)
+			if was.test != "" && w.test == "" && now > began {
+				took[timed{was.program, was.test}] = now - began
+			}
+			began = now
 		}
 	}
 	findings, err := console.Classify(io.TeeReader(log, writerFunc(func(p []byte) { lines.Feed(p, emit) })))
@@ -71,7 +87,7 @@ func readConsole(log io.Reader, nmi bool) (*consoleLog, error) {
 	}
 	lines.Flush(emit)
 
-	out := &consoleLog{tail: tail, dropped: dropped, full: len(findings) == console.MaxFindings}
+	out := &consoleLog{tail: tail, dropped: dropped, took: took, full: len(findings) == console.MaxFindings}
 	at := 0
 	for _, f := range findings {
 		for at+1 < len(windows) && windows[at+1].first <= f.First {
@@ -112,6 +128,17 @@ func (w window) next(line string, number int) (window, bool) {
 		return window{first: number}, true
 	}
 	return w, false
+}
+
+// stamp is the time since boot that begins a line of the kernel log (printk
+// with CONFIG_PRINTK_TIME): "[    1.100000] ". It is 0 where there is none.
+func stamp(line string) time.Duration {
+	text, _, _ := strings.Cut(strings.TrimPrefix(line, "["), "]")
+	d, err := time.ParseDuration(strings.TrimSpace(text) + "s")
+	if err != nil {
+		return 0
+	}
+	return d
 }
 
 // isFatal says whether the kernel cannot go on after a finding.
