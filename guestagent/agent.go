@@ -31,6 +31,7 @@ type agent struct {
 	patience time.Duration // for each half of the handshake
 	failed   chan error    // of a job, when the agent cannot go on
 	restored bool          // the guest was saved and goes on
+	warmLine *asking       // of the program that waits, if it may ask; the job at hand has it
 
 	mu        sync.Mutex
 	asking    *asking // of the running program, if it may ask
@@ -151,10 +152,12 @@ func (a *agent) obey(m wire.ToGuest) error {
 			return errRestoredTwice
 		}
 		a.restored = true
-		return a.begin("restore", 0, func(<-chan struct{}) (wire.ToHost, error) {
-			err := a.guest.restored(m.Restore)
-			return wire.ToHost{Restored: &wire.Restored{Guest: m.Restore.Guest}}, err
-		})
+		if err := a.guest.restored(m.Restore); err != nil {
+			return fmt.Errorf("restore: %w", err)
+		}
+		return a.control.Send(wire.ToHost{Restored: &wire.Restored{Guest: m.Restore.Guest}})
+	case m.Warm != nil:
+		return a.begin("warm", 0, func(<-chan struct{}) (wire.ToHost, error) { return a.warm(m.Warm) })
 	case m.Run != nil:
 		return a.begin("run "+m.Run.Name, m.Run.ID, func(kill <-chan struct{}) (wire.ToHost, error) {
 			return a.runProgram(m.Run, kill)
@@ -240,13 +243,19 @@ func (a *agent) runProgram(r *wire.Run, kill <-chan struct{}) (wire.ToHost, erro
 	a.mu.Lock()
 	limit := a.coreLimit
 	a.mu.Unlock()
-	var line *asking
-	var socket *os.File // the program's end of the line
-	if r.Host {
+	line, socket := a.warmLine, (*os.File)(nil) // its end the program has already
+	a.warmLine = nil
+	if !r.Warm {
+		if line != nil {
+			line.end()
+		}
 		var err error
-		if line, socket, err = newAsking(r.ID, func(m wire.ToHost) error { return a.control.Send(m) }); err != nil {
+		if line, socket, err = a.newLine(r.Host); err != nil {
 			return wire.ToHost{}, err
 		}
+	}
+	if line != nil {
+		line.run = r.ID
 		a.setAsking(line)
 		defer func() {
 			a.setAsking(nil)
@@ -264,4 +273,35 @@ func (a *agent) runProgram(r *wire.Run, kill <-chan struct{}) (wire.ToHost, erro
 		return wire.ToHost{}, err
 	}
 	return wire.ToHost{Exited: exited}, nil
+}
+
+// newLine makes the line to the host of a program that may ask.
+func (a *agent) newLine(host bool) (*asking, *os.File, error) {
+	if !host {
+		return nil, nil, nil
+	}
+	return newAsking(func(m wire.ToHost) error { return a.control.Send(m) })
+}
+
+// warm starts a program that will be run later.
+func (a *agent) warm(w *wire.Warm) (wire.ToHost, error) {
+	if a.warmLine != nil {
+		a.warmLine.end()
+		a.warmLine = nil
+	}
+	line, socket, err := a.newLine(w.Host)
+	if err != nil {
+		return wire.ToHost{}, err
+	}
+	if socket != nil {
+		defer socket.Close()
+	}
+	if err := a.programs.warm(w, socket); err != nil {
+		if line != nil {
+			line.end()
+		}
+		return wire.ToHost{}, err
+	}
+	a.warmLine = line
+	return wire.ToHost{Warmed: &wire.Warmed{}}, nil
 }

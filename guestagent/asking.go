@@ -9,15 +9,13 @@ import (
 	"net"
 	"os"
 
-	"golang.org/x/sys/unix"
-
 	"noiommu-farm/guestagent/wire"
 )
 
 // asking is a program's line to the host: one request at a time, each with an
 // answer, as long as the program runs.
 type asking struct {
-	run  uint32
+	run  uint32 // to be set before the host can answer
 	send func(wire.ToHost) error
 
 	ours    *net.UnixConn
@@ -27,22 +25,12 @@ type asking struct {
 }
 
 // newAsking makes the line of a program and the program's end of it.
-func newAsking(run uint32, send func(wire.ToHost) error) (*asking, *os.File, error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+func newAsking(send func(wire.ToHost) error) (*asking, *os.File, error) {
+	ours, theirs, err := packetSocket("host")
 	if err != nil {
-		return nil, nil, fmt.Errorf("make a socket to the host: %w", err)
+		return nil, nil, err
 	}
-	mine, theirs := os.NewFile(uintptr(fds[0]), "asking"), os.NewFile(uintptr(fds[1]), "host")
-	defer mine.Close() // net.FileConn makes a copy
-	conn, err := net.FileConn(mine)
-	if err != nil {
-		theirs.Close()
-		return nil, nil, fmt.Errorf("make a socket to the host: %w", err)
-	}
-	return &asking{
-		run: run, send: send, ours: conn.(*net.UnixConn),
-		answers: make(chan wire.Answer, 1), over: make(chan struct{}),
-	}, theirs, nil
+	return &asking{send: send, ours: ours, answers: make(chan wire.Answer, 1), over: make(chan struct{})}, theirs, nil
 }
 
 // begin begins to carry.

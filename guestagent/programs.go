@@ -38,6 +38,7 @@ type programs struct {
 	cores   string // where the kernel leaves core files
 	taint   func() int64
 	stuck   time.Duration // see stuckAfter
+	waiting *waiting      // a program that was started before it is needed, or nil
 }
 
 // check refuses a request that no program can be started from.
@@ -45,12 +46,32 @@ func check(r *wire.Run) error {
 	switch {
 	case r.Name == "" || len(r.Name) > maxName || !utf8.ValidString(r.Name) || strings.ContainsFunc(r.Name, unicode.IsControl):
 		return fmt.Errorf("name %.*q: not one line of 1 to %d bytes", maxName, r.Name, maxName)
-	case len(r.Argv) == 0 || !filepath.IsAbs(r.Argv[0]):
-		return fmt.Errorf("argv %.200q: argv[0] is not an absolute path", r.Argv)
 	case r.TimeoutMS <= 0 || r.TimeoutMS > int64(1<<63-1)/int64(time.Millisecond):
 		return fmt.Errorf("timeout of %d ms", r.TimeoutMS)
 	}
+	return checkArgv(r.Argv)
+}
+
+func checkArgv(argv []string) error {
+	if len(argv) == 0 || !filepath.IsAbs(argv[0]) {
+		return fmt.Errorf("argv %.200q: argv[0] is not an absolute path", argv)
+	}
 	return nil
+}
+
+// child is a program that was started.
+type child struct {
+	pid            int
+	ended          <-chan unix.WaitStatus
+	dir            string   // its own, to be removed
+	stdout, stderr *os.File // our ends
+}
+
+// discard forgets a child that has ended.
+func (c *child) discard() {
+	c.stdout.Close()
+	c.stderr.Close()
+	os.RemoveAll(c.dir)
 }
 
 // run runs one program to its end and says how it ended. started is called
@@ -64,24 +85,21 @@ func (p *programs) run(r *wire.Run, socket *os.File, coreLimit int64, kill <-cha
 	if err := check(r); err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp(p.tmp, fmt.Sprintf("run-%d-", r.ID))
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-
 	p.log.start(r.ID, r.Name)
 	defer p.log.end(r.ID)
 	began := time.Now()
-	stdout, stderr := newStream(p.output, r.ID, wire.Stdout), newStream(p.output, r.ID, wire.Stderr)
-	pid, ended, err := p.start(r, dir, stdout, stderr, socket)
+	c, err := p.begin(r, socket)
 	if err != nil {
 		return nil, err
 	}
+	defer os.RemoveAll(c.dir)
+	stdout, stderr := newStream(p.output, r.ID, wire.Stdout, c.stdout), newStream(p.output, r.ID, wire.Stderr, c.stderr)
+	go stdout.copy()
+	go stderr.copy()
 	x := &wire.Exited{ID: r.ID, Code: -1}
 	sent := started()
 
-	status, isOver := p.await(pid, ended, time.Duration(r.TimeoutMS)*time.Millisecond, kill, x)
+	status, isOver := p.await(c.pid, c.ended, time.Duration(r.TimeoutMS)*time.Millisecond, kill, x)
 	x.WallMS = time.Since(began).Milliseconds()
 	if isOver {
 		x.Core = status.CoreDump()
@@ -91,7 +109,7 @@ func (p *programs) run(r *wire.Run, socket *os.File, coreLimit int64, kill <-cha
 			x.Code = status.ExitStatus()
 		}
 	}
-	x.Leftovers, x.Stuck, err = sweep(pid, p.stuck)
+	x.Leftovers, x.Stuck, err = sweep(c.pid, p.stuck)
 	if err != nil {
 		return nil, err
 	}
@@ -103,59 +121,72 @@ func (p *programs) run(r *wire.Run, socket *os.File, coreLimit int64, kill <-cha
 	err = errors.Join(sent, stdout.wait(), stderr.wait())
 	x.Stdout, x.Stderr = stdout.sent, stderr.sent
 	if err == nil && x.Core {
-		x.CoreBytes, err = p.sendCore(r.ID, pid, coreLimit)
+		x.CoreBytes, err = p.sendCore(r.ID, c.pid, coreLimit)
 	}
 	p.removeCores()
 	x.Taint = p.taint()
 	return x, err
 }
 
-// start starts the program in a session of its own and its streams with it.
-func (p *programs) start(r *wire.Run, dir string, stdout, stderr *stream, socket *os.File) (int, <-chan unix.WaitStatus, error) {
-	null, err := os.Open(os.DevNull)
-	if err != nil {
-		return 0, nil, err
+// begin starts the program, or lets the one go on that waits.
+func (p *programs) begin(r *wire.Run, socket *os.File) (*child, error) {
+	if r.Warm {
+		return p.goOn(r.Argv)
 	}
-	defer null.Close()
-	var ends []*os.File // the program's
+	if err := p.dismiss(); err != nil {
+		return nil, err
+	}
+	return p.start(r.Argv, r.Env, r.Privileges, map[string]*os.File{wire.HostEnv: socket})
+}
+
+// start starts a program in a session of its own, in a directory of its own.
+// What it inherits, environment variables tell it of.
+func (p *programs) start(argv, env []string, privileges string, inherits map[string]*os.File) (_ *child, err error) {
+	if err := checkArgv(argv); err != nil {
+		return nil, err
+	}
+	c := new(child)
+	if c.dir, err = os.MkdirTemp(p.tmp, "run-"); err != nil {
+		return nil, err
+	}
+	ends := []*os.File{nil, nil, nil} // the program's
 	defer func() {
 		for _, f := range ends {
 			f.Close()
 		}
-	}()
-	for _, s := range []*stream{stdout, stderr} {
-		read, write, err := os.Pipe()
 		if err != nil {
-			stdout.close()
-			return 0, nil, err
+			c.discard()
 		}
-		s.pipe, ends = read, append(ends, write)
+	}()
+	if ends[0], err = os.Open(os.DevNull); err != nil {
+		return nil, err
+	}
+	if c.stdout, ends[1], err = os.Pipe(); err != nil {
+		return nil, err
+	}
+	if c.stderr, ends[2], err = os.Pipe(); err != nil {
+		return nil, err
 	}
 	attr := &syscall.ProcAttr{
-		Dir:   dir,
-		Env:   environment(r.Env, dir),
-		Files: []uintptr{null.Fd(), ends[0].Fd(), ends[1].Fd()},
+		Dir:   c.dir,
+		Env:   environment(env, c.dir),
+		Files: []uintptr{ends[0].Fd(), ends[1].Fd(), ends[2].Fd()},
 		Sys:   &syscall.SysProcAttr{Setsid: true},
 	}
-	if socket != nil {
-		attr.Env = append(attr.Env, fmt.Sprintf("%s=%d", wire.HostEnv, len(attr.Files)))
-		attr.Files = append(attr.Files, socket.Fd())
+	for name, file := range inherits {
+		if file != nil {
+			attr.Env = append(attr.Env, fmt.Sprintf("%s=%d", name, len(attr.Files)))
+			attr.Files = append(attr.Files, file.Fd())
+		}
 	}
-	argv, err := restrict(r.Privileges, r.Argv, attr)
+	restricted, err := restrict(privileges, argv, attr)
 	if err != nil {
-		stdout.close()
-		stderr.close()
-		return 0, nil, err
+		return nil, err
 	}
-	pid, ended, err := p.nursery.start(argv, attr)
-	if err != nil {
-		stdout.close()
-		stderr.close()
-		return 0, nil, fmt.Errorf("exec %s: %w", r.Argv[0], err)
+	if c.pid, c.ended, err = p.nursery.start(restricted, attr); err != nil {
+		return nil, fmt.Errorf("exec %s: %w", argv[0], err)
 	}
-	go stdout.copy()
-	go stderr.copy()
-	return pid, ended, nil
+	return c, nil
 }
 
 // environment is what the host gave, and what every program expects.

@@ -140,7 +140,7 @@ func TestSurroundings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := regexp.QuoteMeta(p.tmp) + `/run-1-\d+`
+	dir := regexp.QuoteMeta(p.tmp) + `/run-\d+`
 	want := regexp.MustCompile("^(" + dir + ")\n" + dir + "\n/elsewhere\n" + programPath + "\na b\nfifo\nlink\nmade-here\n$")
 	if got := streams(t, &output, 1)[wire.Stdout]; !want.MatchString(got) {
 		t.Errorf("%q, want %v", got, want)
@@ -214,8 +214,7 @@ func TestHurry(t *testing.T) {
 	}
 	defer write.Close()
 	var output bytes.Buffer
-	s := newStream(&outputPort{w: &output}, 1, wire.Stdout)
-	s.pipe = read
+	s := newStream(&outputPort{w: &output}, 1, wire.Stdout, read)
 	if _, err := write.WriteString("last words"); err != nil {
 		t.Fatal(err)
 	}

@@ -42,14 +42,10 @@ type stream struct {
 	err     error // of the output port
 }
 
-func newStream(to *outputPort, run uint32, kind wire.Stream) *stream {
-	return &stream{to: to, run: run, kind: kind, done: make(chan struct{})}
-}
-
-func (s *stream) close() {
-	if s.pipe != nil {
-		s.pipe.Close()
-	}
+// newStream makes a stream of a pipe's reading end; pipe may be nil for one
+// that is only sent on.
+func newStream(to *outputPort, run uint32, kind wire.Stream, pipe *os.File) *stream {
+	return &stream{to: to, run: run, kind: kind, pipe: pipe, done: make(chan struct{})}
 }
 
 // copy carries the pipe until its last writer is gone.

@@ -10,6 +10,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -18,6 +19,7 @@ import (
 	"slices"
 	"strings"
 
+	"noiommu-farm/guestagent/wire"
 	"noiommu-farm/suites/cdev"
 	"noiommu-farm/suites/coexistence"
 	"noiommu-farm/suites/contract"
@@ -45,7 +47,17 @@ const (
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
-func run(args []string, stdout, stderr io.Writer) int {
+// options are what the command line says.
+type options struct {
+	list   bool
+	chosen []contract.Statement
+	bdfs   []string
+}
+
+// errUsage says that the command line was refused, and why, on stderr.
+var errUsage = errors.New("bad usage")
+
+func parse(args []string, stderr io.Writer) (options, error) {
 	flags := flag.NewFlagSet("suites", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.Usage = func() {
@@ -57,31 +69,36 @@ func run(args []string, stdout, stderr io.Writer) int {
 	test := flags.String("test", "", "run only these `tests`, comma-separated, by id (PA-02) or name (get_pa.PA-02)")
 	phase := flags.String("phase", "", "run only the tests of a `phase`: unbound, bound or end (default bound; with -test any)")
 	if err := flags.Parse(args); err != nil {
-		return exitUsage
+		return options{}, errUsage
 	}
 	chosen, err := choose(*suite, *test, *phase)
 	if err != nil {
 		fmt.Fprintf(stderr, "suites: %v\n", err)
+		return options{}, errUsage
+	}
+	return options{*list, chosen, flags.Args()}, nil
+}
+
+func run(args []string, stdout, stderr io.Writer) int {
+	o, err := parse(args, stderr)
+	if err != nil {
 		return exitUsage
 	}
-	if *list {
-		for _, s := range chosen {
+	if o.list {
+		for _, s := range o.chosen {
 			fmt.Fprintf(stdout, "%-20s %-8s %s\n", s.Name(), phaseNames[s.Phase], s.Promise)
 		}
 		return exitPass
 	}
-	devices, err := lab.FindDevices("/", flags.Args())
+	bench, err := newBench(o.bdfs, stdout)
+	if waiting := os.Getenv(wire.WaitEnv); err == nil && waiting != "" {
+		o, err = waitForArgs(waiting, o.bdfs)
+	}
 	if err != nil {
 		fmt.Fprintf(stderr, "suites: %v\n", err)
 		return exitUsage
 	}
-	facts, err := lab.FindFacts("/", devices)
-	if err != nil {
-		fmt.Fprintf(stderr, "suites: %v\n", err)
-		return exitUsage
-	}
-	bench := lab.Bench{Facts: facts, Devices: devices, Out: stdout, Kmsg: lab.Kmsg()}
-	result := bench.Run(programs(chosen))
+	result := bench.Run(programs(o.chosen))
 	switch {
 	case result.Failed > 0:
 		return exitFail
@@ -89,6 +106,19 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return exitSkip
 	}
 	return exitPass
+}
+
+// newBench finds out all that the tests must know.
+func newBench(bdfs []string, stdout io.Writer) (*lab.Bench, error) {
+	devices, err := lab.FindDevices("/", bdfs)
+	if err != nil {
+		return nil, err
+	}
+	facts, err := lab.FindFacts("/", devices)
+	if err != nil {
+		return nil, err
+	}
+	return &lab.Bench{Facts: facts, Devices: devices, Out: stdout, Kmsg: lab.Kmsg()}, nil
 }
 
 const usage = `Usage: suites [-list] [-suite NAMES] [-test IDS] [-phase PHASE] [BDF...]

@@ -20,7 +20,7 @@ type Message interface {
 
 func (m ToGuest) set() int {
 	return count(m.Hello != nil, m.Prepare != nil, m.Bind != nil, m.Run != nil,
-		m.Kill != nil, m.Ping != nil, m.Answer != nil, m.Measure != nil, m.Restore != nil, m.PowerOff != nil)
+		m.Kill != nil, m.Ping != nil, m.Answer != nil, m.Measure != nil, m.Restore != nil, m.Warm != nil, m.PowerOff != nil)
 }
 
 func (m ToGuest) hello() (int, bool) {
@@ -32,7 +32,7 @@ func (m ToGuest) hello() (int, bool) {
 
 func (m ToHost) set() int {
 	return count(m.Hello != nil, m.Facts != nil, m.Bound != nil, m.Started != nil,
-		m.Exited != nil, m.Pong != nil, m.Ask != nil, m.Measured != nil, m.Restored != nil, m.Error != nil)
+		m.Exited != nil, m.Pong != nil, m.Ask != nil, m.Measured != nil, m.Restored != nil, m.Warmed != nil, m.Error != nil)
 }
 
 func (m ToHost) hello() (int, bool) {

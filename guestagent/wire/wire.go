@@ -44,6 +44,13 @@ const (
 	// times longer than on an idle machine with hardware virtualization
 	// things may take: a number of at least 1. Not set, it is 1.
 	PatienceEnv = "NOIOMMU_FARM_PATIENCE"
+
+	// WaitEnv is the environment variable that tells a program that it was
+	// started before it is needed ([Warm]), and the descriptor of a socket
+	// (SOCK_SEQPACKET): it sends an empty JSON object as soon as it has
+	// nothing left to do before its first test, and goes on when it gets its
+	// arguments, its own name first, as a JSON list.
+	WaitEnv = "NOIOMMU_FARM_WAIT"
 )
 
 // ToGuest is one message from the host. Exactly one field is set.
@@ -57,6 +64,7 @@ type ToGuest struct {
 	Answer   *Answer    `json:"answer,omitempty"`
 	Measure  *Measure   `json:"measure,omitempty"`
 	Restore  *Restore   `json:"restore,omitempty"`
+	Warm     *Warm      `json:"warm,omitempty"`
 	PowerOff *PowerOff  `json:"poweroff,omitempty"`
 }
 
@@ -71,6 +79,7 @@ type ToHost struct {
 	Ask      *Ask        `json:"ask,omitempty"`
 	Measured *Measured   `json:"measured,omitempty"`
 	Restored *Restored   `json:"restored,omitempty"`
+	Warmed   *Warmed     `json:"warmed,omitempty"`
 	Error    *Error      `json:"error,omitempty"`
 }
 
@@ -148,7 +157,23 @@ type Run struct {
 	Host      bool     `json:"host,omitempty"` // the program may ask the host; see [HostEnv]
 	// Privileges are what the program may do; "" is [Root].
 	Privileges string `json:"privileges,omitempty"`
+	// Warm lets the program go on that waits since Warm, with these
+	// arguments; its environment is the one that it was started with.
+	Warm bool `json:"warm,omitempty"`
 }
+
+// Warm asks for a program to be started that will be run later, in guests that
+// were restored: what it does before its first test is done once, and before
+// they are saved. There is one at a time: another Warm, or a Run that is not
+// of it, ends it. The answer is Warmed or Error.
+type Warm struct {
+	Argv []string `json:"argv"` // argv[0] is an absolute path
+	Env  []string `json:"env"`
+	Host bool     `json:"host,omitempty"` // see Run
+}
+
+// Warmed says that the program waits for its Run.
+type Warmed struct{}
 
 // Privileges of a program.
 const (

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"noiommu-farm/guestagent/wire"
+)
+
+// maxArgs bounds the arguments that a waiting program gets, in bytes.
+const maxArgs = 64 << 10
+
+// waitForArgs says on the socket that everything before the first test is done,
+// and returns the arguments that come. The functions under test must be those
+// that it was done for.
+func waitForArgs(descriptor string, bdfs []string) (options, error) {
+	fd, err := strconv.Atoi(descriptor)
+	if err != nil {
+		return options{}, fmt.Errorf("%s: %w", wire.WaitEnv, err)
+	}
+	unix.CloseOnExec(fd)
+	os.Unsetenv(wire.WaitEnv) // the tests' own children have nothing to wait for
+	defer unix.Close(fd)
+	if _, err := unix.Write(fd, []byte("{}")); err != nil {
+		return options{}, fmt.Errorf("say that all is ready: %w", err)
+	}
+	packet := make([]byte, maxArgs)
+	n, err := readPacket(fd, packet)
+	if err != nil {
+		return options{}, fmt.Errorf("wait for the arguments: %w", err)
+	}
+	var argv []string
+	if err := json.Unmarshal(packet[:n], &argv); err != nil || len(argv) == 0 {
+		return options{}, fmt.Errorf("%.80q are no arguments", packet[:n])
+	}
+	o, err := parse(argv[1:], os.Stderr)
+	if err == nil && !slices.Equal(o.bdfs, bdfs) {
+		err = fmt.Errorf("the functions under test are %q, and were %q at first", o.bdfs, bdfs)
+	}
+	return o, err
+}
+
+// readPacket waits for one packet; an end without any is an error.
+func readPacket(fd int, into []byte) (int, error) {
+	for {
+		n, err := unix.Read(fd, into)
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err == nil && n == 0:
+			return 0, errors.New("nobody needs this program")
+		default:
+			return n, err
+		}
+	}
+}
