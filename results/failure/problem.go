@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package failure
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"noiommu-farm/results/console"
+	"noiommu-farm/results/verdict"
+)
+
+// Name is what a result is called wherever it is alone: "get_pa.PA-02" of a
+// statement, "vfio/PROGRAM:TEST" of a test that the kernel's own selftests
+// have, the program's name for the program as a whole, and "cell" for a cell.
+func Name(program, test string) string {
+	suite, _, _ := strings.Cut(program, "@")
+	switch {
+	case program == "":
+		return "cell"
+	case test == "":
+		return program
+	case strings.HasPrefix(test, suite+"."):
+		return test
+	}
+	return program + ":" + test
+}
+
+// Problem is a result that is not as expected. Results with the same
+// fingerprint are the same problem, in however many cells and runs.
+type Problem struct {
+	Fingerprint string          `json:"fingerprint"` // 12 hex digits; see [Failure.Fingerprint]
+	Name        string          `json:"name"`        // see [Name]
+	Verdict     verdict.Verdict `json:"verdict"`
+	Reason      string          `json:"reason"`
+
+	// Follows says that this result only follows from another one: the test
+	// was not run, or gave no result, because its program or its guest ended.
+	// It has the other's fingerprint.
+	Follows bool `json:"follows,omitempty"`
+
+	Program int `json:"-"` // index into the cell's; -1 of the cell as a whole
+	Test    int `json:"-"` // index into the program's; -1 of the program as a whole
+}
+
+// Problems lists every result of a cell that is bad or expected to fail, the
+// cell as a whole first, a program before its tests.
+func Problems(c *verdict.Cell) []Problem {
+	var all []Problem
+	add := func(p Problem) { all = append(all, p) }
+	guest := cellPrint(c)
+	if c.Reason != "" && !asExpected(c.Verdict) {
+		add(Problem{Fingerprint: guest, Name: Name("", ""), Verdict: c.Verdict, Reason: c.Reason, Program: -1, Test: -1, Follows: guest != OfCell(c).Fingerprint("")})
+	}
+	for i, p := range c.Programs {
+		whole := OfProgram(verdict.Program{Verdict: p.Verdict, Reason: p.Reason, Findings: p.Findings}).Fingerprint(p.Name)
+		ended := c.Reason != "" && (p.Reason == "not run: "+c.Reason || p.Reason == "did not finish: "+c.Reason)
+		if ended {
+			whole = guest
+		}
+		if p.Reason != "" && !asExpected(p.Verdict) {
+			add(Problem{Fingerprint: whole, Name: Name(p.Name, ""), Verdict: p.Verdict, Reason: p.Reason, Program: i, Test: -1, Follows: ended})
+		}
+		for j, t := range p.Tests {
+			if asExpected(t.Verdict) {
+				continue
+			}
+			one := Problem{Fingerprint: Of(t).Fingerprint(Name(p.Name, t.Name)), Name: Name(p.Name, t.Name), Verdict: t.Verdict, Reason: t.Reason, Program: i, Test: j}
+			if p.Reason != "" && len(t.Findings) == 0 && missing(t.Reason) {
+				one.Fingerprint, one.Follows = whole, true
+			}
+			add(one)
+		}
+	}
+	return all
+}
+
+func asExpected(v verdict.Verdict) bool { return v == verdict.Pass || v == verdict.Skip }
+
+// missing says whether a test is bad only because its program did not get to
+// it, or to its end.
+func missing(reason string) bool {
+	for _, words := range []string{"not run: ", "did not finish: ", "no result when ", "no result: "} {
+		if strings.HasPrefix(reason, words) {
+			return true
+		}
+	}
+	return false
+}
+
+// cellPrint is the fingerprint of what is wrong with a cell as a whole: that of
+// the test in which the kernel crashed, where it was a test.
+func cellPrint(c *verdict.Cell) string {
+	within := func(findings []console.Finding) bool {
+		for _, f := range findings {
+			if f.Title == c.Reason {
+				return true
+			}
+		}
+		return false
+	}
+	for _, p := range c.Programs {
+		for _, t := range p.Tests {
+			if within(t.Findings) {
+				return Of(t).Fingerprint(Name(p.Name, t.Name))
+			}
+		}
+		if within(p.Findings) {
+			return OfProgram(verdict.Program{Verdict: p.Verdict, Reason: p.Reason, Findings: p.Findings}).Fingerprint(p.Name)
+		}
+	}
+	return OfCell(c).Fingerprint("")
+}
+
+// sourceLine is where an assertion stands: that moves while the test stays.
+var sourceLine = regexp.MustCompile(`\b([\w./-]+\.[ch]|[\w./-]+\.go):[0-9]+\b`)
+
+// Fingerprint is what a failure of a named result is known by: 12 hex digits
+// of a hash of the name, the assertion without its line number and whatever
+// differs from boot to boot, and the kernel's complaints with their innermost
+// functions. The verdict is no part of it, nor is the cell.
+func (f Failure) Fingerprint(name string) string {
+	h := sha256.New()
+	text := f.Text
+	for _, c := range f.Crashes {
+		// "did not finish: TITLE" of a crash is the crash.
+		if strings.HasSuffix(text, c.Title) {
+			text = ""
+		}
+	}
+	fmt.Fprintf(h, "%q %q\n", name, sourceLine.ReplaceAllString(text, "$1"))
+	for _, c := range f.Crashes {
+		fmt.Fprintf(h, "%q %q\n", c.Title, c.Stack)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:6])
+}
+
+// Group is one problem with all the results that have it.
+type Group struct {
+	Problem          // the first result with it that does not only follow
+	Cells   []string `json:"cells"`   // names, each once
+	Results int      `json:"results"` // how many have it
+	Follow  int      `json:"follow"`  // how many of them only follow
+}
+
+// Groups puts the problems of all cells together, in the order in which they
+// come.
+func Groups(cells []*verdict.Cell) []Group {
+	at := make(map[string]int)
+	var all []Group
+	for _, c := range cells {
+		for _, p := range Problems(c) {
+			i, ok := at[p.Fingerprint]
+			if !ok {
+				i = len(all)
+				at[p.Fingerprint] = i
+				all = append(all, Group{Problem: p})
+			}
+			g := &all[i]
+			if g.Follows && !p.Follows {
+				g.Problem = p
+			}
+			if len(g.Cells) == 0 || g.Cells[len(g.Cells)-1] != c.Name {
+				g.Cells = append(g.Cells, c.Name)
+			}
+			g.Results++
+			if p.Follows {
+				g.Follow++
+			}
+		}
+	}
+	return all
+}
