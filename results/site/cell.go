@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"html/template"
 	"io"
 	"io/fs"
 	"maps"
@@ -33,6 +34,8 @@ type cellBody struct {
 	QEMU     string // the command
 	Repro    string
 	Ended    string
+	Past     template.HTML
+	Walls    template.HTML
 }
 
 type programRow struct {
@@ -44,6 +47,8 @@ type programRow struct {
 	Wall    time.Duration
 	Bad     []link // the tests that are not as expected
 	More    int
+	Past    template.HTML
+	Walls   template.HTML
 }
 
 // foundLine is a complaint of the kernel and where it stands in the console.
@@ -67,6 +72,10 @@ type programBody struct {
 	Console  string
 	Findings []foundLine
 	Repro    string
+	Capsule  string
+	Past     template.HTML
+	Before   string
+	Walls    template.HTML
 }
 
 type testBody struct {
@@ -74,7 +83,10 @@ type testBody struct {
 	Number   int
 	Was      verdict.Verdict // in the run before, where that differs
 	Evidence []evidence
+	Past     template.HTML
+	Before   string
 	Repro    string
+	Capsule  string
 	Output   string
 	Console  string
 	Findings []foundLine
@@ -96,9 +108,12 @@ func (w *writer) cell(i int) error {
 	if err := w.root.MkdirAll(strings.TrimSuffix(dir, "/"), 0o755); err != nil {
 		return err
 	}
-	b := cellBody{Cell: c, Short: w.names[i], Repro: w.reproOf(place{cell: i, program: -1})}
-	if b.Repro != "" && len(c.Programs) > 0 {
-		b.Repro = command("farm", "repro", w.repro+"/"+c.Name)
+	b := cellBody{Cell: c, Short: w.names.whole[i], Past: drawn(w.history.Line(c.Name, "", ""), c.Verdict), Walls: drawnWalls(w.history.Walls(c.Name, ""), c.Wall)}
+	switch spec := w.spec(place{cell: i, program: -1}); {
+	case spec != "" && len(c.Programs) > 0:
+		b.Repro = command("farm", "repro", w.called+"/"+c.Name)
+	case spec != "":
+		b.Repro = w.repro(spec)
 	}
 	var log *logPage
 	if rec != nil {
@@ -116,7 +131,8 @@ func (w *writer) cell(i int) error {
 	b.Found = locate(c.Findings, log)
 	was := w.before(c.Name)
 	for j, p := range c.Programs {
-		r := programRow{Name: p.Name, To: programPage(j, 0), Verdict: p.Verdict, Counts: p.Counts(), Reason: p.Reason, Wall: p.Wall}
+		r := programRow{Name: p.Name, To: programPage(j, 0), Verdict: p.Verdict, Counts: p.Counts(), Reason: p.Reason, Wall: p.Wall,
+			Past: drawn(w.history.Line(c.Name, p.Name, ""), p.Verdict), Walls: drawnWalls(w.history.Walls(c.Name, p.Name), p.Wall)}
 		for k, t := range p.Tests {
 			if t.Verdict.Good() {
 				continue
@@ -132,7 +148,8 @@ func (w *writer) cell(i int) error {
 			return fmt.Errorf("program %s: %w", p.Name, err)
 		}
 	}
-	return w.write("cell", dir+"index.html", "Cell "+w.names[i], []link{{w.names[i], ""}}, b)
+	slices.SortStableFunc(b.Programs, func(a, b programRow) int { return cmp.Compare(severity[b.Verdict], severity[a.Verdict]) })
+	return w.write("cell", dir+"index.html", "Cell "+w.names.whole[i], []link{{w.names.whole[i], ""}}, b)
 }
 
 // before are the verdicts of a cell in the run before.
@@ -216,8 +233,8 @@ func (w *writer) console(i int, rec *results.Record) (*logPage, error) {
 		return log, err
 	}
 	body := logBody{log, locate(findings, log), filepath.Join("cells", w.Cells[i].Name, "console.log")}
-	return log, w.write("log", cellDir(i)+"console.html", "Console of "+w.names[i],
-		[]link{{w.names[i], "index.html"}, {"Console", ""}}, body)
+	return log, w.write("log", cellDir(i)+"console.html", "Console of "+w.names.whole[i],
+		[]link{{w.names.whole[i], "index.html"}, {"Console", ""}}, body)
 }
 
 // locate links complaints to the console, where its page has them.
@@ -236,7 +253,11 @@ func locate(findings []console.Finding, log *logPage) []foundLine {
 func (w *writer) program(i, j int, rec *results.Record, log *logPage, was map[key]verdict.Verdict) error {
 	c := w.Cells[i]
 	p := c.Programs[j]
-	b := programBody{Program: p, Cell: w.names[i], Findings: locate(p.Findings, log), Repro: w.reproOf(place{cell: i, program: j, test: -1})}
+	b := programBody{Program: p, Cell: w.names.whole[i], Findings: locate(p.Findings, log),
+		Walls: drawnWalls(w.history.Walls(c.Name, p.Name), p.Wall)}
+	spec := w.spec(place{cell: i, program: j, test: -1})
+	b.Repro, b.Capsule = w.repro(spec), w.capsule(spec)
+	b.Past, b.Before = w.past(p.Verdict, c.Name, p.Name, "")
 	id := fmt.Sprint(p.ID)
 	if n, ok := log.at[inConsole(id, "")]; ok {
 		b.Console = fmt.Sprintf("console.html#L%d", n)
@@ -258,7 +279,10 @@ func (w *writer) program(i, j int, rec *results.Record, log *logPage, was map[ke
 	for n := range b.Pages {
 		b.Here, b.First, b.Tests = n, n*perPage, nil
 		for k := b.First; k < min(b.First+perPage, len(p.Tests)); k++ {
-			t := testBody{Test: p.Tests[k], Number: k + 1, Repro: w.reproOf(place{cell: i, program: j, test: k}), Findings: locate(p.Tests[k].Findings, log)}
+			t := testBody{Test: p.Tests[k], Number: k + 1, Findings: locate(p.Tests[k].Findings, log)}
+			spec := w.spec(place{cell: i, program: j, test: k})
+			t.Repro, t.Capsule = w.repro(spec), w.capsule(spec)
+			t.Past, t.Before = w.past(t.Verdict, c.Name, p.Name, t.Name)
 			if v := was[key{c.Name, p.Name, t.Name, 0}]; v != t.Verdict {
 				t.Was = v
 			}
@@ -273,8 +297,8 @@ func (w *writer) program(i, j int, rec *results.Record, log *logPage, was map[ke
 			}
 			b.Tests = append(b.Tests, t)
 		}
-		err := w.write("program", cellDir(i)+b.Pages[n].To, p.Name+" in "+w.names[i],
-			[]link{{w.names[i], "index.html"}, {p.Name, ""}}, b)
+		err := w.write("program", cellDir(i)+b.Pages[n].To, p.Name+" in "+w.names.whole[i],
+			[]link{{w.names.whole[i], "index.html"}, {p.Name, ""}}, b)
 		if err != nil {
 			return err
 		}
@@ -325,8 +349,8 @@ func (w *writer) output(i, j int, rec *results.Record, s wire.Stream) (*logPage,
 		name, suffix = "Standard error", "err"
 	}
 	to := fmt.Sprintf("p%03d-%s.html", j+1, suffix)
-	return log, to, w.write("log", cellDir(i)+to, name+" of "+p.Name+" in "+w.names[i],
-		[]link{{w.names[i], "index.html"}, {p.Name, programPage(j, 0)}, {name, ""}},
+	return log, to, w.write("log", cellDir(i)+to, name+" of "+p.Name+" in "+w.names.whole[i],
+		[]link{{w.names.whole[i], "index.html"}, {p.Name, programPage(j, 0)}, {name, ""}},
 		logBody{log, nil, filepath.Join("cells", w.Cells[i].Name, "programs", fmt.Sprintf("%03d.%s", p.ID, suffix))})
 }
 

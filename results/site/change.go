@@ -35,19 +35,35 @@ const gone verdict.Verdict = "gone"
 // place is a result: indices into Cells, Programs and Tests, -1 for a program
 // or a cell as a whole. Of what is gone there are only names.
 type place struct {
-	cell, program, test int
-	cellName, testName  string
+	cell, program, test             int
+	cellName, programName, testName string
 }
 
 // Change is one problem, or the end of one, in however many places: results of
 // one program that went from the same verdict to the same verdict for the same
-// reason, whatever differs from boot to boot left aside.
+// reason, whatever differs from boot to boot left aside. What the farm failed
+// at is one problem in whatever programs.
 type Change struct {
 	Kind     Kind
-	Program  string // empty for a cell as a whole
+	Program  string // empty for a cell as a whole, and for several programs
 	Was, Now verdict.Verdict
 	Reason   string // of the first place
 	Places   []place
+}
+
+// Programs counts the programs that a change is in.
+func (c Change) Programs() int {
+	seen := make(map[string]bool)
+	for _, p := range c.Places {
+		seen[p.programName] = p.programName != ""
+	}
+	n := 0
+	for _, named := range seen {
+		if named {
+			n++
+		}
+	}
+	return n
 }
 
 // Cells counts the cells that a change is in.
@@ -80,7 +96,7 @@ func (r *Run) all() []found {
 	seen := make(map[key]int)
 	add := func(k key, p place, v verdict.Verdict, reason string) {
 		seen[k]++
-		p.cellName, p.testName = k.cell, k.test
+		p.cellName, p.programName, p.testName = k.cell, k.program, k.test
 		k.nth = seen[k]
 		out = append(out, found{k, p, v, reason})
 	}
@@ -132,12 +148,18 @@ func (r *Run) Changes() []Change {
 	at := make(map[same]int)
 	var out []Change
 	add := func(kind Kind, was verdict.Verdict, f found) {
-		k := same{kind, f.program(), was, f.verdict, failure.Steady(f.reason)}
+		k := same{kind, f.key.program, was, f.verdict, failure.Steady(f.reason)}
+		if f.verdict == verdict.Infra && k.text != "" {
+			k.program = ""
+		}
 		i, ok := at[k]
 		if !ok {
 			i = len(out)
 			at[k] = i
-			out = append(out, Change{Kind: kind, Program: k.program, Was: was, Now: f.verdict, Reason: f.reason})
+			out = append(out, Change{Kind: kind, Program: f.key.program, Was: was, Now: f.verdict, Reason: f.reason})
+		}
+		if out[i].Program != f.key.program {
+			out[i].Program = ""
 		}
 		out[i].Places = append(out[i].Places, f.place)
 	}
@@ -196,8 +218,6 @@ func (r *Run) wholly(cell int, program string) verdict.Verdict {
 	}
 	return ""
 }
-
-func (f found) program() string { return f.key.program }
 
 // severity orders what is bad: what the kernel did before what the farm did.
 var severity = map[verdict.Verdict]int{verdict.Infra: 1, verdict.Timeout: 2, verdict.Fail: 3, verdict.Crash: 4}

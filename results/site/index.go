@@ -5,6 +5,7 @@ package site
 import (
 	"cmp"
 	"fmt"
+	"html/template"
 	"slices"
 	"strings"
 	"time"
@@ -15,6 +16,7 @@ import (
 
 // What the first page shows of what may be many; the rest has a page of its own.
 const (
+	topProblems = 10 // above the matrix
 	maxProblems = 60
 	maxCells    = 24 // of a problem
 	maxTests    = 12 // of a problem in a cell
@@ -28,6 +30,12 @@ type field struct {
 	About   string // for a pointer and a screen reader
 }
 
+// group is a heading above so many columns.
+type group struct {
+	Name string
+	N    int
+}
+
 type row struct {
 	Name   string
 	Words  string // what a filter finds besides what is shown
@@ -37,10 +45,22 @@ type row struct {
 // problem is a change as a page shows it.
 type problem struct {
 	Change
-	Names string
-	Where []where
-	More  int // cells left out
-	Repro string
+	Names   string
+	Words   string // what a filter finds besides what is shown
+	Where   []where
+	More    int // cells left out
+	Past    template.HTML
+	Before  string // the same in words
+	Repro   string
+	Capsule string
+}
+
+// In is where it is, in a few words.
+func (p problem) In() string {
+	if n := p.Change.Cells(); n > 1 || len(p.Where) == 0 {
+		return plural(n, "cell")
+	}
+	return p.Where[0].Cell.Text
 }
 
 type where struct {
@@ -60,17 +80,31 @@ type reason struct {
 type slow struct {
 	Cell, Program link
 	Wall          time.Duration
+	Past          template.HTML
+}
+
+// grid is a table of verdicts.
+type grid struct {
+	Groups   []group // of columns
+	Across   string  // what the columns are
+	Columns  []link
+	Rows     []row
+	Verdicts []field // below each column
+	Numbers  bool    // there is room for them
 }
 
 type indexBody struct {
 	Counts   []field
 	Compared string
 	Wall     string
-	Columns  []link
-	Rows     []row
-	Verdicts []field
-	Problems []problem
+	Matrix   *grid // cells by kernel and machine, where there are many
+	Programs grid
+	Problems []problem // the first ones
+	Rest     []problem
 	More     int
+	Unproven []statement
+	Proven   int
+	Contract int // statements with a test
 	Expected []reason
 	NotRun   []reason
 	Skipped  []reason
@@ -85,7 +119,7 @@ func (w *writer) index() error {
 	b := indexBody{
 		Compared: w.compared(changes), Wall: w.wall(),
 		Started: w.Started.UTC().Format("2006-01-02 15:04:05 UTC"), Command: command(slices.Clone(w.Command)...),
-		Repro: command("farm", "repro", w.repro),
+		Repro: command("farm", "repro", w.called),
 	}
 	counts := w.counts()
 	for _, v := range []verdict.Verdict{verdict.Crash, verdict.Timeout, verdict.Fail, verdict.Infra, verdict.XFail, verdict.Pass, verdict.Skip} {
@@ -93,11 +127,14 @@ func (w *writer) index() error {
 			b.Counts = append(b.Counts, field{Verdict: v, Text: fmt.Sprint(counts[v])})
 		}
 	}
+	b.Programs = w.columns()
+	b.Programs.Rows = w.programs()
 	for i, c := range w.Cells {
-		b.Columns = append(b.Columns, link{w.names[i], cellDir(i) + "index.html"})
-		b.Verdicts = append(b.Verdicts, field{Verdict: c.Verdict, To: cellDir(i) + "index.html", About: w.names[i] + ": " + c.Reasoned()})
+		b.Programs.Verdicts = append(b.Programs.Verdicts, field{Verdict: c.Verdict, To: cellDir(i) + "index.html", About: w.names.whole[i] + ": " + c.Reasoned()})
 	}
-	b.Rows = w.programs()
+	if len(w.Cells) > fewCells {
+		b.Matrix = w.cellGrid()
+	}
 	if len(changes) > maxProblems {
 		b.More = len(changes) - maxProblems
 		if err := w.write("failures", "failures.html", "All changes", []link{{"All that fails or changed", ""}}, w.problems(changes, 400, 400)); err != nil {
@@ -106,15 +143,41 @@ func (w *writer) index() error {
 		changes = changes[:maxProblems]
 	}
 	b.Problems = w.problems(changes, maxCells, maxTests)
+	if len(b.Problems) > topProblems {
+		b.Problems, b.Rest = b.Problems[:topProblems], b.Problems[topProblems:]
+	}
 	w.untested(&b)
+	b.Unproven, b.Contract = w.unproven(), len(contract.Statements)
+	b.Proven = b.Contract - len(b.Unproven)
 	for i, c := range w.Cells {
 		for j, p := range c.Programs {
-			b.Slowest = append(b.Slowest, slow{link{w.names[i], cellDir(i) + "index.html"}, link{p.Name, cellDir(i) + programPage(j, 0)}, p.Wall})
+			b.Slowest = append(b.Slowest, slow{link{w.names.whole[i], cellDir(i) + "index.html"}, link{p.Name, cellDir(i) + programPage(j, 0)}, p.Wall, ""})
 		}
 	}
 	slices.SortStableFunc(b.Slowest, func(a, b slow) int { return cmp.Compare(b.Wall, a.Wall) })
 	b.Slowest = b.Slowest[:min(10, len(b.Slowest))]
+	for i, one := range b.Slowest {
+		cell := w.Cells[slices.Index(w.names.whole, one.Cell.Text)].Name
+		b.Slowest[i].Past = drawnWalls(w.history.Walls(cell, one.Program.Text), one.Wall)
+	}
 	return w.write("index", "index.html", "Run "+w.ID, nil, b)
+}
+
+// columns is a grid with a column for each cell, below its kernel.
+func (w *writer) columns() grid {
+	g := grid{Across: "IOMMU", Numbers: len(w.Cells) <= fewCells}
+	for i := range w.Cells {
+		g.Columns = append(g.Columns, link{w.names.machine[i], cellDir(i) + "index.html"})
+		if last := len(g.Groups) - 1; last >= 0 && g.Groups[last].Name == w.names.kernel[i] {
+			g.Groups[last].N++
+		} else {
+			g.Groups = append(g.Groups, group{w.names.kernel[i], 1})
+		}
+	}
+	if len(g.Groups) == 1 && g.Groups[0].Name == "" {
+		g.Groups = nil
+	}
+	return g
 }
 
 // programs is the matrix: a row for each program, a column for each cell.
@@ -134,25 +197,34 @@ func (w *writer) programs() []row {
 		for j, p := range c.Programs {
 			n := p.Counts()
 			text := ""
-			switch {
-			case len(w.Cells) > 12: // there is no room
-			case !p.Verdict.Good():
-				text = fmt.Sprint(n[verdict.Fail] + n[verdict.Timeout] + n[verdict.Crash] + n[verdict.Infra])
-			case n[verdict.Pass] > 0:
-				text = fmt.Sprint(n[verdict.Pass])
+			if len(w.Cells) <= fewCells {
+				text = numbers(p.Verdict, n)
 			}
 			row := &rows[find(p.Name)]
-			row.Fields[i] = field{p.Verdict, cellDir(i) + programPage(j, 0), text, fmt.Sprintf("%s in %s: %s: %s", p.Name, w.names[i], p.Verdict, n)}
+			row.Fields[i] = field{p.Verdict, cellDir(i) + programPage(j, 0), text, fmt.Sprintf("%s in %s: %s: %s", p.Name, w.names.whole[i], p.Verdict, n)}
 			row.Words += " " + string(p.Verdict)
 		}
 		for _, a := range c.Absent {
 			row := &rows[find(a.Name)]
 			if row.Fields[i].Verdict == "" {
-				row.Fields[i] = field{"none", "", "", fmt.Sprintf("%s in %s: not run: %s", a.Name, w.names[i], a.Reason)}
+				row.Fields[i] = field{"none", "", "", fmt.Sprintf("%s in %s: not run: %s", a.Name, w.names.whole[i], a.Reason)}
 			}
 		}
 	}
+	worstFirst(rows)
 	return rows
+}
+
+// worstFirst puts first what a reader looks for first.
+func worstFirst(rows []row) {
+	bad := func(r row) int {
+		worst := 0
+		for _, f := range r.Fields {
+			worst = max(worst, severity[f.Verdict])
+		}
+		return worst
+	}
+	slices.SortStableFunc(rows, func(a, b row) int { return cmp.Compare(bad(b), bad(a)) })
 }
 
 // problems shows changes with at most so many cells, and tests in each.
@@ -160,14 +232,21 @@ func (w *writer) problems(changes []Change, cells, tests int) []problem {
 	out := make([]problem, len(changes))
 	for i, c := range changes {
 		out[i] = problem{Change: c}
-		if first := c.Places[0]; c.Now != gone {
-			out[i].Repro = w.reproOf(first)
+		first := c.Places[0]
+		if c.Now != gone {
+			spec := w.spec(first)
+			out[i].Repro, out[i].Capsule = w.repro(spec), w.capsule(spec)
+			out[i].Past, out[i].Before = w.past(c.Now, first.cellName, first.programName, first.testName)
 		}
+		out[i].Words = strings.Join([]string{c.Kind.String(), string(c.Now)}, " ")
 		names := c.names()
 		out[i].Names = c.Program
-		if len(names) == 1 {
+		switch {
+		case c.Programs() > 1:
+			out[i].Names = plural(c.Programs(), "program")
+		case len(names) == 1:
 			out[i].Names = names[0]
-		} else if len(names) > 1 {
+		case len(names) > 1:
 			out[i].Names = fmt.Sprintf("%s: %d tests", c.Program, len(names))
 		}
 		for _, p := range c.Places {
@@ -177,7 +256,7 @@ func (w *writer) problems(changes []Change, cells, tests int) []problem {
 					out[i].More = c.Cells() - cells
 					break
 				}
-				out[i].Where = append(out[i].Where, where{Cell: link{w.names[p.cell], cellDir(p.cell) + "index.html"}})
+				out[i].Where = append(out[i].Where, where{Cell: link{w.names.whole[p.cell], cellDir(p.cell) + "index.html"}})
 				last++
 			}
 			at := &out[i].Where[last]
@@ -188,8 +267,8 @@ func (w *writer) problems(changes []Change, cells, tests int) []problem {
 			name := p.testName
 			switch {
 			case name != "":
-			case p.program >= 0:
-				name = "the program"
+			case p.programName != "":
+				name = p.programName
 			default:
 				name = "the cell"
 			}
@@ -201,59 +280,6 @@ func (w *writer) problems(changes []Change, cells, tests int) []problem {
 		}
 	}
 	return out
-}
-
-// untested collects what was expected to fail, not run, or skipped.
-func (w *writer) untested(b *indexBody) {
-	type key struct{ name, why string }
-	collect := func(list *[]reason, at map[key]int, name, why string, l link) int {
-		k := key{name, why}
-		i, ok := at[k]
-		if !ok {
-			i = len(*list)
-			at[k] = i
-			*list = append(*list, reason{Name: name, Why: why})
-		}
-		r := &(*list)[i]
-		r.N++
-		if len(r.Where) < maxCells {
-			r.Where = append(r.Where, l)
-		} else {
-			r.More++
-		}
-		return i
-	}
-	expected, absent, skipped := make(map[key]int), make(map[key]int), make(map[key]int)
-	for i, c := range w.Cells {
-		for _, a := range c.Absent {
-			collect(&b.NotRun, absent, a.Name, a.Reason, link{w.names[i], cellDir(i) + "index.html"})
-		}
-		if w.records[i] == nil {
-			collect(&b.NotRun, absent, "the whole cell", c.Reason, link{w.names[i], cellDir(i) + "index.html"})
-		}
-		for j, p := range c.Programs {
-			if why, ok := strings.CutPrefix(p.Reason, "not run: "); ok {
-				collect(&b.NotRun, absent, p.Name, why, link{w.names[i], cellDir(i) + programPage(j, 0)})
-			}
-			for k, t := range p.Tests {
-				to := cellDir(i) + testAnchor(j, k)
-				switch t.Verdict {
-				case verdict.XFail:
-					name := Change{Program: p.Name, Places: []place{{testName: t.Name}}}.names()
-					at := collect(&b.Expected, expected, append(name, p.Name)[0], t.Reason, link{w.names[i], to})
-					if t.Finding != nil {
-						b.Expected[at].Finding = *t.Finding
-					}
-				case verdict.Skip:
-					collect(&b.Skipped, skipped, "", t.Reason, link{t.Name + " in " + w.names[i], to})
-				}
-			}
-		}
-	}
-	slices.SortStableFunc(b.Skipped, func(a, b reason) int { return cmp.Compare(b.N, a.N) })
-	if len(b.Skipped) > maxProblems {
-		b.Skipped = b.Skipped[:maxProblems] // each test's own page has its reason
-	}
 }
 
 // tests is the matrix of every test.
@@ -275,8 +301,7 @@ func (w *writer) tests() error {
 				if !ok {
 					r = len(rows)
 					at[n] = r
-					title := append(Change{Program: p.Name, Places: []place{{testName: t.Name}}}.names(), p.Name)[0]
-					rows = append(rows, row{Name: title, Fields: make([]field, len(w.Cells))})
+					rows = append(rows, row{Name: fullName(p.Name, t.Name), Fields: make([]field, len(w.Cells))})
 				}
 				rows[r].Fields[i] = field{Verdict: t.Verdict, To: cellDir(i) + testAnchor(j, k)}
 			}
@@ -292,39 +317,37 @@ func (w *writer) tests() error {
 		slices.Sort(words)
 		rows[i].Words = fmt.Sprint(words)
 	}
-	// What a reader looks for first stands first.
-	bad := func(r row) int {
-		worst := 0
-		for _, f := range r.Fields {
-			worst = max(worst, severity[f.Verdict])
-		}
-		return worst
-	}
-	slices.SortStableFunc(rows, func(a, b row) int { return cmp.Compare(bad(b), bad(a)) })
-	body := indexBody{Rows: rows}
-	for i := range w.Cells {
-		body.Columns = append(body.Columns, link{w.names[i], cellDir(i) + "index.html"})
-	}
+	worstFirst(rows)
+	body := w.columns()
+	body.Rows = rows
 	return w.write("tests", "tests.html", "Every test", []link{{"Every test", ""}}, body)
 }
 
-// reproOf is the command that has a result again; empty where nothing is
-// recorded of its cell.
-func (w *writer) reproOf(p place) string {
+// spec is what "farm repro" and "farm capsule" call a result; empty where
+// nothing is recorded of its cell.
+func (w *writer) spec(p place) string {
 	c := w.Cells[p.cell]
 	if w.records[p.cell] == nil {
 		return ""
 	}
-	spec := w.repro + "/" + c.Name
-	switch {
-	case p.program < 0:
-		spec += "/boot"
-	default:
-		program, test := c.Programs[p.program].Name, ""
-		if p.test >= 0 {
-			test = c.Programs[p.program].Tests[p.test].Name
-		}
-		spec += "/" + reproName(program, test)
+	spec := w.called + "/" + c.Name
+	if p.program < 0 {
+		return spec + "/boot"
 	}
-	return command("farm", "repro", spec)
+	test := ""
+	if p.test >= 0 {
+		test = c.Programs[p.program].Tests[p.test].Name
+	}
+	return spec + "/" + reproName(c.Programs[p.program].Name, test)
+}
+
+// repro is the command that has a result again, capsule the one that packs it.
+func (w *writer) repro(spec string) string   { return commandOn("repro", spec) }
+func (w *writer) capsule(spec string) string { return commandOn("capsule", spec) }
+
+func commandOn(verb, spec string) string {
+	if spec == "" {
+		return ""
+	}
+	return command("farm", verb, spec)
 }

@@ -15,6 +15,7 @@ import (
 
 	"noiommu-farm/results"
 	"noiommu-farm/results/report"
+	"noiommu-farm/results/site/history"
 	"noiommu-farm/results/verdict"
 )
 
@@ -26,6 +27,7 @@ type Run struct {
 	records  []*results.Record // of Cells; nil where there is none
 	Notes    []string          // what a reader must know of the run as a whole
 	Previous *Run              // the run of the same command before this one, if there is one
+	history  *history.History  // of the same cells in earlier runs; never nil after Load
 }
 
 // Load reads a run directory, and the one before it of the same command among
@@ -39,6 +41,11 @@ func Load(dir string) (*Run, error) {
 		if r.Previous, err = load(before); err != nil {
 			r.Notes = append(r.Notes, fmt.Sprintf("the run before it could not be read: %v", err))
 		}
+	}
+	var errs []error
+	r.history, errs = history.Read(dir, r.Run.Run, r.Cells)
+	for _, err := range errs {
+		r.Notes = append(r.Notes, fmt.Sprintf("not in the history: %v", err))
 	}
 	return r, nil
 }

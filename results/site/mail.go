@@ -57,6 +57,8 @@ func (c Change) line() string {
 	}
 	names := c.names()
 	switch {
+	case c.Programs() > 1:
+		b.WriteString(" " + plural(c.Programs(), "program"))
 	case len(names) == 1:
 		b.WriteString(" " + names[0])
 	case len(names) > 1:
@@ -75,24 +77,27 @@ func (c Change) line() string {
 	return b.String()
 }
 
-// names are the tests of a change, each once; a test that does not name its
-// program is named after it.
+// names are the tests of a change, each once.
 func (c Change) names() []string {
-	suite, _, _ := strings.Cut(c.Program, "@")
 	seen := make(map[string]bool)
 	var out []string
 	for _, p := range c.Places {
-		name := p.testName
-		if name == "" || seen[name] {
-			continue
+		if name := fullName(p.programName, p.testName); p.testName != "" && !seen[name] {
+			seen[name] = true
+			out = append(out, name)
 		}
-		seen[name] = true
-		if !strings.HasPrefix(name, suite+".") {
-			name = c.Program + "/" + name
-		}
-		out = append(out, name)
 	}
 	return out
+}
+
+// fullName is what a test is called; one that does not name its program is
+// named after it.
+func fullName(program, test string) string {
+	suite, _, _ := strings.Cut(program, "@")
+	if strings.HasPrefix(test, suite+".") {
+		return test
+	}
+	return program + "/" + test
 }
 
 // compared says in one line how the run stands to the one before it.

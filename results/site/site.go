@@ -96,15 +96,15 @@ const marker = ".noiommu-farm-report"
 // writer writes the pages of one site.
 type writer struct {
 	*Run
-	repro string // what "farm repro" calls the run
-	root  *os.Root
-	names []string // of the cells, short
+	called string // what "farm repro" calls the run
+	root   *os.Root
+	names  names
 }
 
 // Write writes the site of a run into a directory, which must be empty, or
-// absent, or hold an older site. repro is what "farm repro" is to call the
+// absent, or hold an older site. called is what "farm repro" is to call the
 // run. It returns the path of the first page.
-func Write(dir string, r *Run, repro string) (index string, err error) {
+func Write(dir string, r *Run, called string) (index string, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("write report: %w", err)
 	}
@@ -116,10 +116,7 @@ func Write(dir string, r *Run, repro string) (index string, err error) {
 	if err := clear(root, dir); err != nil {
 		return "", err
 	}
-	w := &writer{Run: r, repro: repro, root: root}
-	if len(r.Cells) > 0 {
-		w.names = report.Columns(r.Cells)
-	}
+	w := &writer{Run: r, called: called, root: root, names: nameCells(r.Cells)}
 	if err := w.all(); err != nil {
 		return "", fmt.Errorf("write report: %w", err)
 	}
