@@ -27,7 +27,7 @@ type Device struct {
 
 	dir   string // its directory in sysfs
 	away  bool   // the host has unplugged it, or is about to
-	stuck bool   // an unbind did not come back; the kernel holds its lock
+	stuck bool   // a bind or an unbind did not come back; the kernel holds its lock
 }
 
 // models are the emulated functions with a name.
@@ -113,32 +113,33 @@ func (d *Device) Driver() string {
 	return filepath.Base(target)
 }
 
-// unbindLimit bounds an unbind. The kernel waits in it for every open file of
-// the device, so one that takes longer waits for a file that is not there.
-const unbindLimit = 10 * time.Second
+// bindLimit bounds a bind and an unbind. The kernel waits in an unbind for
+// every open file of the device, and in a bind for an unbind, so one that takes
+// longer waits for a file that is not there.
+const bindLimit = 10 * time.Second
 
 // errStuck is the answer for a device that must not be touched any more: every
 // write to it would wait with the first one.
-var errStuck = errors.New("an earlier unbind still waits for a file that nobody has open")
+var errStuck = errors.New("an earlier bind or unbind still waits for a file that nobody has open")
 
 // Bind binds the function to vfio-pci as a user does: driver_override and the
 // driver's bind file. When the test ends, every function under test is bound
 // or not bound as it was when the test began.
 func (t *T) Bind(d *Device) error {
-	t.restoreDrivers()
+	t.moved = true
 	return t.bind(d)
 }
 
 // Unbind unbinds the function from vfio-pci.
 func (t *T) Unbind(d *Device) error {
-	t.restoreDrivers()
+	t.moved = true
 	return t.unbind(d)
 }
 
 // StartUnbind begins to unbind the function, which may have to wait for open
 // files.
 func (t *T) StartUnbind(d *Device) *Unbinding {
-	t.restoreDrivers()
+	t.moved = true
 	return t.startUnbind(d)
 }
 
@@ -154,25 +155,42 @@ func (u *Unbinding) Waits() bool { return len(u.done) == 0 }
 
 // Wait waits for its end, for as long as [T.Unbind] does.
 func (u *Unbinding) Wait() error {
-	var err error
-	select {
-	case err = <-u.done:
-	case <-time.After(Patience(unbindLimit)):
-		u.d.stuck = true
-		err = fmt.Errorf("not unbound after %v: the kernel waits for a file that nobody has open", Patience(unbindLimit))
-	}
+	err := u.d.await(u.done, "unbound")
 	u.t.Tally.Did("pci.unbind", err)
 	return err
 }
 
-func (t *T) bind(d *Device) error {
+// start runs a write that the kernel may hold up for ever, and which no signal
+// ends then: on a thread of its own.
+func (d *Device) start(write func() error) chan error {
+	done := make(chan error, 1)
 	if d.stuck {
-		return errStuck
+		done <- errStuck
+	} else {
+		go func() { done <- write() }()
 	}
-	err := writeFile(d.dir+"/driver_override", "vfio-pci")
-	if err == nil {
-		err = writeFile("/sys/bus/pci/drivers/vfio-pci/bind", d.BDF)
+	return done
+}
+
+// await waits for the end of such a write, after which the device is what it
+// says.
+func (d *Device) await(done chan error, what string) error {
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(Patience(bindLimit)):
+		d.stuck = true
+		return fmt.Errorf("not %s after %v: the kernel waits for a file that nobody has open", what, Patience(bindLimit))
 	}
+}
+
+func (t *T) bind(d *Device) error {
+	err := d.await(d.start(func() error {
+		if err := writeFile(d.dir+"/driver_override", "vfio-pci"); err != nil {
+			return err
+		}
+		return writeFile("/sys/bus/pci/drivers/vfio-pci/bind", d.BDF)
+	}), "bound")
 	t.Tally.Did("pci.bind", err)
 	return err
 }
@@ -180,27 +198,22 @@ func (t *T) bind(d *Device) error {
 func (t *T) unbind(d *Device) error { return t.startUnbind(d).Wait() }
 
 func (t *T) startUnbind(d *Device) *Unbinding {
-	u := &Unbinding{t, d, make(chan error, 1)}
-	if d.stuck {
-		u.done <- errStuck
-		return u
-	}
-	go func() { u.done <- writeFile(d.dir+"/driver/unbind", d.BDF) }()
-	return u
+	return &Unbinding{t, d, d.start(func() error { return writeFile(d.dir+"/driver/unbind", d.BDF) })}
 }
 
 // restoreDrivers has the bindings of now put back when the test ends, in BDF
-// order so that the nodes get their names back too.
+// order so that the nodes get their names back too. It comes before all that
+// the test does, so that it is undone last: with everything closed, or a bind
+// would wait for an unbind, and that for a file of the test.
 func (t *T) restoreDrivers() {
-	if t.bindingsKept {
-		return
-	}
-	t.bindingsKept = true
 	wasBound := make(map[*Device]bool)
 	for _, d := range t.all {
 		wasBound[d] = d.Driver() == "vfio-pci"
 	}
 	t.Cleanup(func() {
+		if !t.moved {
+			return
+		}
 		for _, d := range t.all {
 			if d.Driver() != "" && !d.stuck {
 				t.OK(t.unbind(d), "cleanup: unbind %s", d.BDF)
@@ -217,6 +230,15 @@ func (t *T) restoreDrivers() {
 			}
 		}
 	})
+	for _, d := range t.all {
+		t.Cleanup(func() {
+			if d.away {
+				h := t.Host()
+				(&Unplugging{h, d}).Wait()
+				h.Plug(d)
+			}
+		})
+	}
 }
 
 // SetUnsafeMode writes the module parameter. It is put back when the test ends.

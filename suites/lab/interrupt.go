@@ -46,6 +46,12 @@ func (e *Event) Signals() uint64 {
 	return n
 }
 
+// Signal signals it, as its holder may.
+func (e *Event) Signal() {
+	_, err := unix.Write(e.Fd(), binary.NativeEndian.AppendUint64(nil, 1))
+	e.t.Must(err, "write to the eventfd")
+}
+
 // Expect waits for a signal and asserts that there was exactly one.
 func (e *Event) Expect(what string, args ...any) {
 	readable(e.Fd(), time.Now().Add(Patience(patience)))
@@ -71,6 +77,30 @@ func (c *Cdev) Arm(index uint32, events ...*Event) error {
 		data = binary.NativeEndian.AppendUint32(data, uint32(e.Fd()))
 	}
 	return c.setIRQs(uapi.VFIO_IRQ_SET_DATA_EVENTFD|uapi.VFIO_IRQ_SET_ACTION_TRIGGER, index, 0, uint32(len(events)), data)
+}
+
+// Let takes the eventfd away from one interrupt of index and leaves the others
+// as they are.
+func (c *Cdev) Let(index, vector uint32) error {
+	data := binary.NativeEndian.AppendUint32(nil, ^uint32(0)) // -1: none
+	return c.setIRQs(uapi.VFIO_IRQ_SET_DATA_EVENTFD|uapi.VFIO_IRQ_SET_ACTION_TRIGGER, index, vector, 1, data)
+}
+
+// Give gives one interrupt of index an eventfd and leaves the others as they
+// are.
+func (c *Cdev) Give(index, vector uint32, e *Event) error {
+	data := binary.NativeEndian.AppendUint32(nil, uint32(e.Fd()))
+	return c.setIRQs(uapi.VFIO_IRQ_SET_DATA_EVENTFD|uapi.VFIO_IRQ_SET_ACTION_TRIGGER, index, vector, 1, data)
+}
+
+// UnmaskWith has a write to the eventfd unmask the first interrupt of index;
+// nil undoes it.
+func (c *Cdev) UnmaskWith(index uint32, e *Event) error {
+	fd := ^uint32(0)
+	if e != nil {
+		fd = uint32(e.Fd())
+	}
+	return c.setIRQs(uapi.VFIO_IRQ_SET_DATA_EVENTFD|uapi.VFIO_IRQ_SET_ACTION_UNMASK, index, 0, 1, binary.NativeEndian.AppendUint32(nil, fd))
 }
 
 // Disarm switches the interrupts of index off.

@@ -75,6 +75,7 @@ func (b *Bench) run(statement contract.Statement, test Test) bool {
 			t.Devices = append(t.Devices, d)
 		}
 	}
+	t.restoreDrivers()
 	t.guarded(test.Run)
 	for len(t.cleanups) > 0 {
 		last := t.cleanups[len(t.cleanups)-1]

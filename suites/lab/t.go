@@ -36,8 +36,8 @@ type T struct {
 	failures int
 	cleanups []func()
 
-	all          []*Device // under test, on both sides
-	bindingsKept bool      // what is bound now is put back at the end
+	all   []*Device // under test, on both sides
+	moved bool      // a binding may have changed, so all are put back at the end
 }
 
 // IOMMUDevices are those of t.Devices that are behind an IOMMU.

@@ -25,8 +25,8 @@ var vfioModules = []string{"vfio_pci", "vfio_pci_core", "vfio_iommu_type1", "vfi
 func modules(t *lab.T) {
 	t.NoWarning()
 	d := edu.Find(t)
-	// So that what is bound is bound again at the end, after the modules are
-	// back.
+	// So that what is bound is bound again at the end, though it is the modules
+	// that take it away.
 	t.Must(t.Unbind(d), "unbind %s", d.BDF)
 	t.Must(t.Bind(d), "bind %s", d.BDF)
 	loaded := slices.DeleteFunc(slices.Clone(vfioModules), func(name string) bool { return !present(t, name) })
