@@ -14,8 +14,8 @@ import (
 	"noiommu-farm/internal/fault"
 )
 
-// A makefile that tries what it must not is stopped or refused, the report says
-// what it tried, and the machine is as it was.
+// A series whose makefile tries what it must not is stopped or refused, the
+// report says what it tried, and the machine is as it was.
 func TestHostileMakefiles(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -78,9 +78,13 @@ func TestHostileMakefiles(t *testing.T) {
 				_, tail, _ := strings.Cut(text, "\nmodules:\n")
 				text = head + "vmlinux: $(objects)\n\t@" + c.recipe + "\n\nbzImage:\n\t@mkdir -p $(B)arch/x86/boot && echo x > $(B)arch/x86/boot/bzImage\n\nmodules:\n" + tail
 			}
-			write(t, path, text)
 			before := string(read(t, path))
-			_, err := l.cache.Build(t.Context(), l.request(t), nil)
+			if text == before {
+				t.Fatal("the small kernel's makefile has changed")
+			}
+			r := l.request(t)
+			r.Source = r.Source.With(l.patches(t, map[string]string{"Makefile": text}))
+			_, err := l.cache.Build(t.Context(), r, nil)
 			var kernel *fault.Kernel
 			if !errors.As(err, &kernel) || fault.ExitCode(err) != fault.ExitKernel {
 				t.Fatalf("got %v", err)
