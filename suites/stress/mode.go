@@ -37,9 +37,9 @@ func modeAgainstBind(t *lab.T) {
 	finish := func() { once.Do(func() { close(stop); t.OK(<-stopped, "switch the mode") }) }
 	t.Cleanup(finish)
 	// At least rounds, and on until the mode was met on and off.
-	const rounds, patience = 100, 5000
+	const rounds, mostRounds = 100, 5000
 	worked, refused := 0, 0
-	for round := 0; round < rounds || (worked == 0 || refused == 0) && round < patience; round++ {
+	for round := 0; round < rounds || (worked == 0 || refused == 0) && round < mostRounds; round++ {
 		err := t.Bind(d)
 		if err != nil {
 			refused++

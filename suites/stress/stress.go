@@ -73,7 +73,7 @@ func (a *asker) ask(n int, done <-chan struct{}) map[answer]int {
 // which f gives it a chance each time it calls pause. On one processor it could
 // miss either by chance.
 func against(ioas *lab.IOAS, n, rounds int, errno string, f func(pause func())) map[answer]int {
-	const patience = 50 // times the rounds
+	const mostTimes = 50 // the rounds
 	a := &asker{ioas: ioas}
 	done := make(chan struct{})
 	result := make(chan map[answer]int)
@@ -91,7 +91,7 @@ func against(ioas *lab.IOAS, n, rounds int, errno string, f func(pause func())) 
 		_, failed := a.met.Load(errno)
 		return worked && failed
 	}
-	for round := 0; round < rounds || !metBoth() && round < patience*rounds; round++ {
+	for round := 0; round < rounds || !metBoth() && round < mostTimes*rounds; round++ {
 		f(func() {
 			if round >= rounds {
 				runtime.Gosched()
@@ -167,93 +167,41 @@ func oneOwner(t *lab.T) {
 	t.NoWarning()
 	// On one processor either side may find the other there each time, so both
 	// go on until they had it once. A count that was lost ends that too.
-	const users, rounds, patience = 4, 50, 100000
+	const users, rounds, mostRounds = 4, 50, 100000
 	d := t.Devices[0]
+	o := &owners{t: t, cdev: t.CdevPath(d)}
 	withGroup := t.Facts.Meets(contract.Group)
-	cdev, group := t.CdevPath(d), ""
 	if withGroup {
-		group = "/dev/vfio/" + t.GroupName(d)
+		o.group = "/dev/vfio/" + t.GroupName(d)
 	}
-	var owners, most, bound, opened atomic.Int32
-	owns := func() {
-		n := owners.Add(1)
-		for was := most.Load(); n > was && !most.CompareAndSwap(was, n); was = most.Load() {
-		}
-	}
-	wrong := make(chan string, 4*users*rounds)
+	wrong := make(chan string, 2*users) // each user ends with its first
 	var all sync.WaitGroup
-	for range users {
-		all.Go(func() {
-			for i := 0; i < rounds || bound.Load() == 0 && i < patience; i++ {
-				dev, err := uapi.Open(t.Tally, cdev, unix.O_RDWR)
-				if err != nil {
-					wrong <- "open the cdev: " + uapi.ErrnoName(err)
-					return
-				}
-				fd, err := uapi.Open(t.Tally, "/dev/iommu", unix.O_RDWR)
-				if err != nil {
-					wrong <- "open /dev/iommu: " + uapi.ErrnoName(err)
-					dev.Close()
-					return
-				}
-				arg := uapi.DeviceBindIOMMUFD{Argsz: uint32(unsafe.Sizeof(uapi.DeviceBindIOMMUFD{})), IOMMUFD: int32(fd.Fd())}
-				_, err = dev.Ioctl(uapi.VFIO_DEVICE_BIND_IOMMUFD, unsafe.Pointer(&arg))
-				switch err {
-				case nil:
-					owns()
-					bound.Add(1)
-					info := uapi.DeviceInfo{Argsz: uint32(unsafe.Sizeof(uapi.DeviceInfo{}))}
-					if _, err := dev.Ioctl(uapi.VFIO_DEVICE_GET_INFO, unsafe.Pointer(&info)); err != nil {
-						wrong <- "VFIO_DEVICE_GET_INFO: " + uapi.ErrnoName(err)
-					}
-					owners.Add(-1)
-				case unix.EINVAL, unix.EBUSY:
-				default:
-					wrong <- "bind: " + uapi.ErrnoName(err)
-				}
-				dev.Close()
-				fd.Close()
-				if i >= rounds {
-					runtime.Gosched()
-				}
+	user := func(try func() (wrong string), had *atomic.Int32) {
+		for i := 0; i < rounds || had.Load() == 0 && i < mostRounds; i++ {
+			if what := try(); what != "" {
+				wrong <- what
+				return
 			}
-		})
-		if !withGroup {
-			continue
+			if i >= rounds {
+				runtime.Gosched()
+			}
 		}
-		all.Go(func() {
-			for i := 0; i < rounds || opened.Load() == 0 && i < patience; i++ {
-				f, err := uapi.Open(t.Tally, group, unix.O_RDWR)
-				switch err {
-				case nil:
-					owns()
-					opened.Add(1)
-					status := uapi.GroupStatus{Argsz: uint32(unsafe.Sizeof(uapi.GroupStatus{}))}
-					if _, err := f.Ioctl(uapi.VFIO_GROUP_GET_STATUS, unsafe.Pointer(&status)); err != nil {
-						wrong <- "VFIO_GROUP_GET_STATUS: " + uapi.ErrnoName(err)
-					}
-					owners.Add(-1)
-					f.Close()
-				case unix.EBUSY:
-				default:
-					wrong <- "open the group: " + uapi.ErrnoName(err)
-					return
-				}
-				if i >= rounds {
-					runtime.Gosched()
-				}
-			}
-		})
+	}
+	for range users {
+		all.Go(func() { user(o.bindOnce, &o.bound) })
+		if withGroup {
+			all.Go(func() { user(o.openOnce, &o.opened) })
+		}
 	}
 	all.Wait()
 	close(wrong)
 	for what := range wrong {
 		lab.Equal(t, what, "", "an answer that cannot be")
 	}
-	lab.Equal(t, most.Load(), 1, "owners at once")
-	lab.Above(t, bound.Load(), 0, "binds that worked")
+	lab.Equal(t, o.most.Load(), 1, "owners at once")
+	lab.Above(t, o.bound.Load(), 0, "binds that worked")
 	if withGroup {
-		lab.Above(t, opened.Load(), 0, "opens of the group that worked")
+		lab.Above(t, o.opened.Load(), 0, "opens of the group that worked")
 		// No count was lost on the way.
 		t.Must(t.OpenGroup(d).Close(), "close the group")
 	}
@@ -261,4 +209,85 @@ func oneOwner(t *lab.T) {
 	t.Must(dev.Close(), "close the cdev")
 	t.Must(t.Unbind(d), "unbind %s", d.BDF)
 	t.Must(t.Bind(d), "bind %s", d.BDF)
+}
+
+// owners are those who want one device, and how many had it.
+type owners struct {
+	t           *lab.T
+	cdev, group string // paths
+
+	now, most     atomic.Int32 // owners at once
+	bound, opened atomic.Int32 // times
+}
+
+// owns calls use with the device owned, and counts it in times.
+func (o *owners) owns(times *atomic.Int32, use func() error) error {
+	n := o.now.Add(1)
+	for was := o.most.Load(); n > was && !o.most.CompareAndSwap(was, n); was = o.most.Load() {
+	}
+	times.Add(1)
+	err := use()
+	o.now.Add(-1)
+	return err
+}
+
+// bindOnce opens the cdev, binds it to an iommufd if it can, and closes both.
+// It says what was wrong with an answer.
+func (o *owners) bindOnce() (wrong string) {
+	dev, err := uapi.Open(o.t.Tally, o.cdev, unix.O_RDWR)
+	if err != nil {
+		return "open the cdev: " + uapi.ErrnoName(err)
+	}
+	defer dev.Close()
+	return bindWhile(o.t, dev, func() (wrong string) {
+		info := uapi.DeviceInfo{Argsz: uint32(unsafe.Sizeof(uapi.DeviceInfo{}))}
+		if err := o.owns(&o.bound, func() error {
+			_, err := dev.Ioctl(uapi.VFIO_DEVICE_GET_INFO, unsafe.Pointer(&info))
+			return err
+		}); err != nil {
+			return "VFIO_DEVICE_GET_INFO: " + uapi.ErrnoName(err)
+		}
+		return ""
+	})
+}
+
+// bindWhile binds an open cdev to a new iommufd, which stays open while use
+// runs, unless another has the device. It says what was wrong with an answer.
+func bindWhile(t *lab.T, dev *uapi.File, use func() (wrong string)) (wrong string) {
+	fd, err := uapi.Open(t.Tally, "/dev/iommu", unix.O_RDWR)
+	if err != nil {
+		return "open /dev/iommu: " + uapi.ErrnoName(err)
+	}
+	defer fd.Close()
+	arg := uapi.DeviceBindIOMMUFD{Argsz: uint32(unsafe.Sizeof(uapi.DeviceBindIOMMUFD{})), IOMMUFD: int32(fd.Fd())}
+	switch _, err := dev.Ioctl(uapi.VFIO_DEVICE_BIND_IOMMUFD, unsafe.Pointer(&arg)); err {
+	case nil:
+		return use()
+	case unix.EINVAL, unix.EBUSY: // another has it, by its cdev or by its group
+		return ""
+	default:
+		return "VFIO_DEVICE_BIND_IOMMUFD: " + uapi.ErrnoName(err)
+	}
+}
+
+// openOnce opens the group if it can, and closes it. It says what was wrong
+// with an answer.
+func (o *owners) openOnce() (wrong string) {
+	f, err := uapi.Open(o.t.Tally, o.group, unix.O_RDWR)
+	switch err {
+	case nil:
+		defer f.Close()
+	case unix.EBUSY: // another has it
+		return ""
+	default:
+		return "open the group: " + uapi.ErrnoName(err)
+	}
+	status := uapi.GroupStatus{Argsz: uint32(unsafe.Sizeof(uapi.GroupStatus{}))}
+	if err := o.owns(&o.opened, func() error {
+		_, err := f.Ioctl(uapi.VFIO_GROUP_GET_STATUS, unsafe.Pointer(&status))
+		return err
+	}); err != nil {
+		return "VFIO_GROUP_GET_STATUS: " + uapi.ErrnoName(err)
+	}
+	return ""
 }

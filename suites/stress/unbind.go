@@ -20,7 +20,7 @@ func unbindAgainstOpen(t *lab.T) {
 	t.NoWarning()
 	// At least rounds, and on until each side has met the other: an open that
 	// found no device, and a bind to an iommufd that worked.
-	const users, rounds, patience = 3, 60, 2000
+	const users, rounds, mostRounds = 3, 60, 2000
 	d := edu.Find(t)
 	paths := []string{t.CdevPath(d)}
 	if t.Facts.Meets(contract.Group) {
@@ -49,7 +49,7 @@ func unbindAgainstOpen(t *lab.T) {
 		}
 	})
 	t.Cleanup(finish)
-	for round := range patience {
+	for round := range mostRounds {
 		if round >= rounds && missed.Load() > 0 && bound.Load() > 0 {
 			break
 		}
@@ -94,18 +94,5 @@ func useOnce(t *lab.T, path string, isCdev bool, missed, bound *atomic.Int32) (w
 			return "VFIO_GROUP_GET_STATUS: " + uapi.ErrnoName(err)
 		}
 	}
-	fd, err := uapi.Open(t.Tally, "/dev/iommu", unix.O_RDWR)
-	if err != nil {
-		return "open /dev/iommu: " + uapi.ErrnoName(err)
-	}
-	defer fd.Close()
-	arg := uapi.DeviceBindIOMMUFD{Argsz: uint32(unsafe.Sizeof(uapi.DeviceBindIOMMUFD{})), IOMMUFD: int32(fd.Fd())}
-	switch _, err := f.Ioctl(uapi.VFIO_DEVICE_BIND_IOMMUFD, unsafe.Pointer(&arg)); err {
-	case nil:
-		bound.Add(1)
-	case unix.EINVAL, unix.EBUSY: // another has it, by its cdev or by its group
-	default:
-		return "VFIO_DEVICE_BIND_IOMMUFD: " + uapi.ErrnoName(err)
-	}
-	return ""
+	return bindWhile(t, f, func() string { bound.Add(1); return "" })
 }
