@@ -16,7 +16,7 @@ import (
 
 var (
 	bench       = flag.Bool("noiommu.bench", false, "measure twelve builds of the VFIO family from an empty cache")
-	benchCcache = flag.Int("noiommu.ccache", 0, "with -noiommu.bench: also build so many of them with plain make and ccache")
+	benchCcache = flag.Int("noiommu.ccache", 0, "measure so many of these builds with plain make and ccache")
 )
 
 // family is twelve kernels that a matrix over VFIO's options asks for, the
@@ -28,12 +28,31 @@ var family = []struct{ name, config, more string }{
 	{"K-GRP", "k-grp", ""},
 	{"K-OFF", "k-off", ""},
 	{"K-MOD", "k-mod", ""},
-	{"K-ALL without INTEL_IOMMU", "k-all", "CONFIG_INTEL_IOMMU=n\nCONFIG_INTEL_IOMMU_DEFAULT_ON=n\nCONFIG_INTEL_IOMMU_SVM=n\nCONFIG_INTEL_IOMMU_DEBUGFS=n\n"},
+	{"K-ALL without INTEL_IOMMU", "k-all", withoutIntel},
 	{"K-ALL without AMD_IOMMU", "k-all", "CONFIG_AMD_IOMMU=n\n"},
 	{"K-ALL without VIRTIO_IOMMU", "k-all", "CONFIG_VIRTIO_IOMMU=n\n"},
 	{"K-ALL with the mtty sample", "k-all,mtty", ""},
 	{"K-ALL with dma-buf and P2PDMA", "k-all,p2pdma,dma-buf", ""},
 	{"K-ALL with IOMMUFD_TEST", "k-all,iommufd-test", ""},
+}
+
+const withoutIntel = "CONFIG_INTEL_IOMMU=n\nCONFIG_INTEL_IOMMU_DEFAULT_ON=n\nCONFIG_INTEL_IOMMU_SVM=n\nCONFIG_INTEL_IOMMU_DEBUGFS=n\n"
+
+// familyConfiguration is that of the i-th kernel of the family. work is where a
+// fragment of its own is put.
+func familyConfiguration(t *testing.T, work string, i int) Configuration {
+	t.Helper()
+	spec := family[i].config
+	if more := family[i].more; more != "" {
+		path := filepath.Join(work, fmt.Sprintf("%d.config", i))
+		write(t, path, more)
+		spec += "," + path
+	}
+	c, err := LoadConfiguration(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 // What a family of kernels costs beside its first: a measurement, printed as
@@ -57,22 +76,11 @@ func TestBenchBuilds(t *testing.T) {
 	share(t, users, cache, "sources/"+tree.ID, "downloads", "imports")
 
 	var total, first time.Duration
-	var configs []string
 	names := map[string]string{}
 	fmt.Println("| configuration | wall clock | kbuild's steps | from |\n|---|---|---|---|")
 	for i, f := range family {
-		spec := f.config
-		if f.more != "" {
-			path := filepath.Join(work, fmt.Sprintf("%d.config", i))
-			write(t, path, f.more)
-			spec += "," + path
-		}
-		config, err := LoadConfiguration(spec)
-		if err != nil {
-			t.Fatal(err)
-		}
 		start := time.Now()
-		b, err := cache.Build(t.Context(), Request{Source: debian, Config: config}, nil)
+		b, err := cache.Build(t.Context(), Request{Source: debian, Config: familyConfiguration(t, work, i)}, nil)
 		took := time.Since(start)
 		if err != nil {
 			t.Fatal(err)
@@ -89,19 +97,32 @@ func TestBenchBuilds(t *testing.T) {
 		if total += took; i == 0 {
 			first = took
 		}
-		configs = append(configs, b.ConfigPath)
 	}
 	fmt.Printf("| all twelve | %.0f s | | |\n\n%.2f times the first alone (%.0f s), on %d processors\n", total.Seconds(), total.Seconds()/first.Seconds(), first.Seconds(), runtime.NumCPU())
-	if *benchCcache > 0 {
-		plainMake(t, tree.Dir, filepath.Join(work, "plain"), configs[:min(*benchCcache, len(configs))])
-	}
 }
 
-// plainMake builds the same kernels as somebody would without the farm: a build
-// directory each, all with one ccache, empty at first.
-func plainMake(t *testing.T, tree, work string, configs []string) {
+// What somebody pays for the same kernels without the farm: a build directory
+// each, all with one ccache, empty at first.
+func TestBenchCcache(t *testing.T) {
+	if *benchCcache == 0 {
+		t.Skip("measures real builds: run with -noiommu.ccache")
+	}
 	if _, err := exec.LookPath("ccache"); err != nil {
 		t.Fatal("ccache is not installed (Debian package: ccache)")
+	}
+	users, debian := usersCache(t)
+	tree, err := users.tree(t.Context(), debian, func(Progress) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	work := t.TempDir()
+	var configs []string
+	for i := range family[:min(*benchCcache, len(family))] {
+		b, err := users.Build(t.Context(), Request{Source: debian, Config: familyConfiguration(t, work, i)}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		configs = append(configs, b.ConfigPath)
 	}
 	fmt.Println("\n| plain make with ccache | wall clock |\n|---|---|")
 	var total time.Duration
@@ -116,7 +137,7 @@ func plainMake(t *testing.T, tree, work string, configs []string) {
 			targets = append(targets, "modules")
 		}
 		start := time.Now()
-		cmd := exec.CommandContext(t.Context(), "make", append([]string{"-s", "-C", tree, "O=" + build, "ARCH=x86_64", "CC=ccache gcc", fmt.Sprintf("-j%d", runtime.NumCPU())}, targets...)...)
+		cmd := exec.CommandContext(t.Context(), "make", append([]string{"-s", "-C", tree.Dir, "O=" + build, "ARCH=x86_64", "CC=ccache gcc", fmt.Sprintf("-j%d", runtime.NumCPU())}, targets...)...)
 		cmd.Env = append(os.Environ(), "CCACHE_DIR="+filepath.Join(work, "ccache"), "KBUILD_BUILD_TIMESTAMP=Thu Jan  1 00:00:00 UTC 1970")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("plain make: %v: %.2000s", err, out)
