@@ -5,7 +5,6 @@
 package cdev
 
 import (
-	"runtime"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -157,10 +156,8 @@ func badBind(t *lab.T) {
 		bad := good
 		bad.Flags, bad.TokenUUIDPtr = uapi.VFIO_DEVICE_BIND_FLAG_TOKEN, 0
 		t.Fails(dev.TryBind(&bad), unix.EFAULT, "bind(a token at NULL)")
-		token := make([]byte, 16)
-		bad.TokenUUIDPtr = uint64(uintptr(unsafe.Pointer(&token[0])))
+		bad.TokenUUIDPtr = lab.Address(t, new([16]byte))
 		t.Fails(dev.TryBind(&bad), unix.EINVAL, "bind(a token that nobody asked for)")
-		runtime.KeepAlive(token)
 	}
 
 	// The last thing that can fail is to say the id: by then everything is

@@ -37,7 +37,7 @@ func newMachine(t *lab.T) *machine {
 // file is KVM_SET_DEVICE_ATTR: KVM_DEV_VFIO_FILE_ADD or _DEL of a descriptor.
 func (m *machine) file(attr uint64, fd int) error {
 	number := int32(fd)
-	arg := uapi.KVMDeviceAttr{Group: uapi.KVM_DEV_VFIO_FILE, Attr: attr, Addr: uint64(uintptr(unsafe.Pointer(&number)))}
+	arg := uapi.KVMDeviceAttr{Group: uapi.KVM_DEV_VFIO_FILE, Attr: attr, Addr: lab.Address(m.t, &number)}
 	_, err := m.vfio.Ioctl(uapi.KVM_SET_DEVICE_ATTR, unsafe.Pointer(&arg))
 	return err
 }

@@ -62,6 +62,10 @@ func New(t *lab.T, spared Code) *Injector {
 
 // Call makes a system call of which the n-th allocation fails, n from 1.
 // injected says that there was one. The error is an unwrapped [unix.Errno].
+//
+// What the arguments point to does not move: it is on the heap.
+//
+//go:uintptrescapes
 func (in *Injector) Call(n int, nr uintptr, args ...uintptr) (result uintptr, injected bool, err error) {
 	var a [6]uintptr
 	copy(a[:], args)

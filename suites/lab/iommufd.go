@@ -3,7 +3,6 @@
 package lab
 
 import (
-	"runtime"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -78,10 +77,9 @@ func (s *IOAS) IOVARanges() (ranges []uapi.IOVARange, alignment uint64) {
 		Size:         size[uapi.IOASIOVARanges](),
 		IOASID:       s.ID,
 		NumIOVAs:     uint32(len(room)),
-		AllowedIOVAs: uint64(uintptr(unsafe.Pointer(unsafe.SliceData(room)))),
+		AllowedIOVAs: Address(s.fd.t, unsafe.SliceData(room)),
 	}
 	_, err := s.fd.Ioctl(uapi.IOMMU_IOAS_IOVA_RANGES, unsafe.Pointer(&arg))
-	runtime.KeepAlive(room)
 	s.fd.t.Must(err, "IOMMU_IOAS_IOVA_RANGES")
 	return room[:arg.NumIOVAs], arg.OutIOVAAlignment
 }
@@ -116,10 +114,9 @@ func (f *IOMMUFD) Map(arg *uapi.IOASMap) error {
 func (f *IOMMUFD) AllocHWPT(devid uint32, s *IOAS, flags, dataType uint32, data []byte) (uint32, error) {
 	arg := uapi.HWPTAlloc{
 		Size: size[uapi.HWPTAlloc](), Flags: flags, DevID: devid, PTID: s.ID,
-		DataType: dataType, DataLen: uint32(len(data)), DataUptr: uint64(uintptr(unsafe.Pointer(unsafe.SliceData(data)))),
+		DataType: dataType, DataLen: uint32(len(data)), DataUptr: Address(f.t, unsafe.SliceData(data)),
 	}
 	_, err := f.Ioctl(uapi.IOMMU_HWPT_ALLOC, unsafe.Pointer(&arg))
-	runtime.KeepAlive(data)
 	return arg.OutHWPTID, err
 }
 
@@ -148,10 +145,9 @@ func (f *IOMMUFD) SetDirtyTracking(hwpt, flags uint32) error {
 func (f *IOMMUFD) GetDirtyBitmap(hwpt, flags uint32, iova, length uint64, bitmap []uint64) error {
 	arg := uapi.HWPTGetDirtyBitmap{
 		Size: size[uapi.HWPTGetDirtyBitmap](), HWPTID: hwpt, Flags: flags, IOVA: iova, Length: length, PageSize: PageSize,
-		Data: uint64(uintptr(unsafe.Pointer(unsafe.SliceData(bitmap)))),
+		Data: Address(f.t, unsafe.SliceData(bitmap)),
 	}
 	_, err := f.Ioctl(uapi.IOMMU_HWPT_GET_DIRTY_BITMAP, unsafe.Pointer(&arg))
-	runtime.KeepAlive(bitmap)
 	return err
 }
 
@@ -164,10 +160,9 @@ func (s *IOAS) Map(m *Memory, iova uint64) {
 func (s *IOAS) AllowIOVAs(ranges ...uapi.IOVARange) error {
 	arg := uapi.IOASAllowIOVAs{
 		Size: size[uapi.IOASAllowIOVAs](), IOASID: s.ID, NumIOVAs: uint32(len(ranges)),
-		AllowedIOVAs: uint64(uintptr(unsafe.Pointer(unsafe.SliceData(ranges)))),
+		AllowedIOVAs: Address(s.fd.t, unsafe.SliceData(ranges)),
 	}
 	_, err := s.fd.Ioctl(uapi.IOMMU_IOAS_ALLOW_IOVAS, unsafe.Pointer(&arg))
-	runtime.KeepAlive(ranges)
 	return err
 }
 
