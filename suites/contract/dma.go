@@ -57,8 +57,8 @@ var dma = []Statement{
 		ID: "DM-08", Suite: "dma",
 		Promise:  "Closing a device takes bus master from it; opened again it has none until its user sets it, and then DMA works as before. After a reset nothing moves until the device is set up anew.",
 		Source:   []string{"drivers/vfio/pci/vfio_pci_core.c"},
-		Requires: also(onNoiommu, Hugepages, Edu),
-		Evidence: []string{"IOMMU_IOAS_NOIOMMU_GET_PA", "dma.bytes", "sysfs.reads"},
+		Requires: also(onNoiommu, Hugepages, Edu, IGB), // which resets itself, and forgets what it was told
+		Evidence: []string{"IOMMU_IOAS_NOIOMMU_GET_PA", "dma.bytes", "sysfs.reads", "VFIO_DEVICE_RESET"},
 	},
 	{
 		ID: "DM-09", Suite: "dma",

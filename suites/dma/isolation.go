@@ -112,11 +112,7 @@ func closedDevice(t *lab.T) {
 		t.Must(dev.Close(), "close the cdev")
 		lab.Equal(t, d.BusMaster(t), false, "bus master after close")
 	}
-	for _, d := range t.Devices {
-		if d.Model == "igb" { // which resets itself
-			afterReset(t, d)
-		}
-	}
+	afterReset(t, igb.Find(t))
 }
 
 // afterReset is the part of DM-08 that is about a reset: what the device was
