@@ -43,6 +43,9 @@ func TestScripts(t *testing.T) {
 			farm, err := exec.LookPath("farm")
 			e.Setenv("FARM", farm)
 			e.Setenv("SH", "/bin/sh")
+			repo, err2 := filepath.Abs("..")
+			e.Setenv("REPO", repo)
+			err = errors.Join(err, err2)
 			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},

@@ -26,6 +26,7 @@ import (
 
 type grammar struct {
 	Run        runCmd        `cmd:"" help:"Build kernels, boot them with and without an IOMMU, run the suites, and print what was found."`
+	Matrix     matrixCmd     `cmd:"" help:"Many cells: what a matrix file comes to."`
 	Gate       gateCmd       `cmd:"" help:"Judge a series of patches: the base and each patch must build, boot and pass."`
 	Bisect     bisectCmd     `cmd:"" help:"Find the patch or the commit from which on a test fails."`
 	Repro      reproCmd      `cmd:"" help:"Bring a failure of a run back: the same kernel and machine, and that one test; or a shell or a debugger there."`

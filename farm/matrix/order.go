@@ -3,16 +3,20 @@
 package matrix
 
 import (
+	"cmp"
 	"slices"
 	"time"
+
+	"noiommu-farm/suites/contract"
 )
 
 // A Work is a cell with what it costs and tells.
 type Work struct {
-	Cell  Cell          `json:"cell"`
-	Cost  time.Duration `json:"cost_ns"`
-	Known bool          `json:"known,omitempty"` // the cost is from history
-	News  News          `json:"news"`
+	Number int           `json:"number"` // of the cell in its plan, from 1
+	Cell   Cell          `json:"cell"`
+	Cost   time.Duration `json:"cost_ns"`
+	Known  bool          `json:"known,omitempty"` // the cost is from history
+	News   News          `json:"news"`
 }
 
 // A Building is a kernel that is to be built.
@@ -35,28 +39,35 @@ type Schedule struct {
 }
 
 // Arrange makes a schedule. Kernels that are ready come first; after that each
-// time the one that is nearest to those before it, so that most is shared.
-// With a limit the cells that are most likely to tell something new are taken
-// until the time is spent, and their kernels come first. cpus are the
-// processors of the machine.
+// time the one that is nearest to those before it, so that most is shared. If
+// all of it takes longer than the limit, the cells that are most likely to tell
+// something new are taken until the time is spent, and their kernels come
+// first. No limit is 0. cpus are the processors of the machine.
 func Arrange(work []Work, h *History, ready func(Kernel) bool, near Distance, cpus int, limit time.Duration) Schedule {
-	ordered := slices.Clone(work)
-	var s Schedule
-	if limit > 0 {
-		slices.SortStableFunc(ordered, func(a, b Work) int { return a.News.compare(b.News) })
-		ordered, s.Left = afford(ordered, h, ready, near, cpus, limit)
+	s := arrange(work, h, ready, near, cpus, false)
+	if limit <= 0 || s.Wall <= limit {
+		return s
 	}
-	s.Builds = buildOrder(ordered, h, ready, near, limit > 0)
+	work = slices.SortedStableFunc(slices.Values(work), func(a, b Work) int { return a.News.compare(b.News) })
+	taken, left := afford(work, h, ready, near, cpus, limit)
+	s = arrange(taken, h, ready, near, cpus, true)
+	s.Left = left
+	return s
+}
+
+// arrange makes a schedule of all work, in its order of importance or so that
+// most is shared.
+func arrange(work []Work, h *History, ready func(Kernel) bool, near Distance, cpus int, important bool) Schedule {
+	s := Schedule{Builds: buildOrder(work, h, ready, near, important)}
+	of := make(map[Kernel][]Work)
+	for _, w := range work {
+		of[w.Cell.Kernel()] = append(of[w.Cell.Kernel()], w)
+	}
 	for _, b := range s.Builds {
-		var mine []Work
-		for _, w := range ordered {
-			if w.Cell.Kernel() == b.Kernel {
-				mine = append(mine, w)
-			}
-		}
-		if limit == 0 {
+		mine := of[b.Kernel]
+		if !important {
 			// The longest first, so that none is left alone at the end.
-			slices.SortStableFunc(mine, func(a, b Work) int { return int(b.Cost - a.Cost) })
+			slices.SortStableFunc(mine, func(a, b Work) int { return cmp.Compare(b.Cost, a.Cost) })
 		}
 		s.Work = append(s.Work, mine...)
 	}
@@ -151,4 +162,22 @@ func wall(builds []Building, work []Work, cpus int) time.Duration {
 		longest = max(longest, w.Cost)
 	}
 	return max(busy/time.Duration(cpus), longest)
+}
+
+// Work is what a plan asks for, with costs and news.
+func (p *Planned) Work(h *History, v Vocabulary, now Now) ([]Work, error) {
+	work := make([]Work, len(p.Cells))
+	for i, c := range p.Cells {
+		w := Work{Number: i + 1, Cell: c, News: h.News(c, p.Weights[i], now)}
+		var facts contract.Facts
+		if v.Facts != nil {
+			var err error
+			if facts, err = v.Facts(c); err != nil {
+				return nil, err
+			}
+		}
+		w.Cost, w.Known = h.Cost(c, facts)
+		work[i] = w
+	}
+	return work, nil
 }

@@ -176,8 +176,15 @@ func (w *Words) Distance(from, to matrix.Kernel) int {
 			n++
 		}
 	}
+	if n > maxNear {
+		return matrix.Far
+	}
 	return n
 }
+
+// maxNear is how many options may differ without nearly everything being
+// compiled again: some are in structures that every file includes.
+const maxNear = 6
 
 func sanitized(c contract.Config) bool { return c.KASAN || c.ProveLocking }
 
