@@ -111,7 +111,7 @@ func (r *Run) all() []found {
 				}
 				add(key{c.Name, p.Name, t.Name, 0}, place{cell: i, program: j, test: l}, t.Verdict, reason)
 			}
-			if !p.Verdict.Good() && (p.Reason != "" || p.Counts()[p.Verdict] == 0) {
+			if !p.Verdict.Good() && !open(p.Verdict) && (p.Reason != "" || p.Counts()[p.Verdict] == 0) {
 				bad = true
 				reason := p.Reason
 				if reason == "" && len(p.Findings) > 0 {
@@ -120,7 +120,7 @@ func (r *Run) all() []found {
 				add(key{c.Name, p.Name, "", 0}, place{cell: i, program: j, test: -1}, p.Verdict, reason)
 			}
 		}
-		if !c.Verdict.Good() && (c.Reason != "" || !bad) {
+		if !c.Verdict.Good() && !open(c.Verdict) && (c.Reason != "" || !bad) {
 			reason := c.Reason
 			if reason == "" && len(c.Findings) > 0 {
 				reason = c.Findings[0].Title
@@ -182,7 +182,7 @@ func (r *Run) Changes() []Change {
 	if r.Previous != nil {
 		for _, f := range r.Previous.all() {
 			// What is gone of a program or a cell as a whole is its complaint.
-			if _, left := before[f.key]; !left || f.verdict == verdict.Skip || f.verdict == verdict.XFail {
+			if _, left := before[f.key]; !left || f.verdict == verdict.Skip || f.verdict == verdict.XFail || open(r.wholly(f.place.cell, "")) || open(r.wholly(f.place.cell, f.key.program)) {
 				continue
 			}
 			was := f.verdict

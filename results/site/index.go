@@ -315,7 +315,7 @@ func (w *writer) tests() error {
 			}
 		}
 		slices.Sort(words)
-		rows[i].Words = fmt.Sprint(words)
+		rows[i].Words = strings.Join(words, " ")
 	}
 	worstFirst(rows)
 	body := w.columns()

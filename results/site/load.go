@@ -27,6 +27,7 @@ type Run struct {
 	records  []*results.Record // of Cells; nil where there is none
 	Notes    []string          // what a reader must know of the run as a whole
 	Previous *Run              // the run of the same command before this one, if there is one
+	Going    string            // how far it is, while it goes on
 	history  *history.History  // of the same cells in earlier runs; never nil after Load
 }
 
@@ -37,17 +38,23 @@ func Load(dir string) (*Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	if before := previous(dir, r.Run.Run); before != "" {
+	r.compare()
+	return r, nil
+}
+
+// compare reads what went before a run.
+func (r *Run) compare() {
+	var err error
+	if before := previous(r.Dir, r.Run.Run); before != "" {
 		if r.Previous, err = load(before); err != nil {
 			r.Notes = append(r.Notes, fmt.Sprintf("the run before it could not be read: %v", err))
 		}
 	}
 	var errs []error
-	r.history, errs = history.Read(dir, r.Run.Run, r.Cells)
+	r.history, errs = history.Read(r.Dir, r.Run.Run, r.Cells)
 	for _, err := range errs {
 		r.Notes = append(r.Notes, fmt.Sprintf("not in the history: %v", err))
 	}
-	return r, nil
 }
 
 func load(dir string) (*Run, error) {
@@ -57,8 +64,8 @@ func load(dir string) (*Run, error) {
 	}
 	r := &Run{Run: report.Run{Run: head, Dir: dir}}
 	for _, name := range head.Cells {
-		if !filepath.IsLocal(name) || strings.ContainsAny(name, `/\`) {
-			return nil, fmt.Errorf("read run: cell %q is no name of a folder", name)
+		if err := localName(name); err != nil {
+			return nil, err
 		}
 		c, rec := loadCell(results.CellDir(dir, name), name)
 		r.Cells, r.records = append(r.Cells, c), append(r.records, rec)
@@ -70,6 +77,14 @@ func load(dir string) (*Run, error) {
 	}
 	r.concluded()
 	return r, nil
+}
+
+// localName is an error if a cell's name leads elsewhere than to a folder.
+func localName(name string) error {
+	if !filepath.IsLocal(name) || strings.ContainsAny(name, `/\`) {
+		return fmt.Errorf("read run: cell %q is no name of a folder", name)
+	}
+	return nil
 }
 
 func loadCell(dir, name string) (*verdict.Cell, *results.Record) {

@@ -31,15 +31,19 @@ import (
 	"noiommu-farm/results/verdict"
 )
 
-//go:embed pages/*.html pages/style.css pages/filter.js
+//go:embed pages/*.html pages/style.css pages/filter.js pages/live.js
 var pages embed.FS
 
-// The style and the script stand in each page, so that its policy can name them
+// The style and the scripts stand in each page, so that its policy can name them
 // by hash: what 'self' means for a page from a file differs between browsers.
 var (
 	style  = asset("style.css")
 	script = asset("filter.js")
+	update = asset("live.js")
 	policy = fmt.Sprintf("default-src 'none'; style-src '%s'; script-src '%s'; base-uri 'none'; form-action 'none'", hash(style), hash(script))
+	// LivePolicy is that of the pages of a run that goes on: they ask their
+	// server for what is new.
+	LivePolicy = fmt.Sprintf("default-src 'none'; style-src '%s'; script-src '%s' '%s'; connect-src 'self'; base-uri 'none'; form-action 'none'", hash(style), hash(script), hash(update))
 
 	templates = template.Must(template.New("").Funcs(template.FuncMap{
 		"clean":  func(s string) string { return report.Clean(short(s, 16<<10)) },
@@ -72,6 +76,10 @@ func letter(v verdict.Verdict) string {
 		return strings.ToUpper(string(v[:1]))
 	case verdict.XFail:
 		return "X"
+	case running:
+		return "…"
+	case waiting:
+		return "·"
 	}
 	return "–"
 }
@@ -83,6 +91,7 @@ type page struct {
 	Trail         []link // to here
 	Policy        string
 	Style, Script template.HTML
+	Live          bool
 	Run           *Run
 	Body          any
 }
@@ -99,6 +108,7 @@ type writer struct {
 	called string // what "farm repro" calls the run
 	root   *os.Root
 	names  names
+	live   bool // a server says when a page has changed
 }
 
 // Write writes the site of a run into a directory, which must be empty, or
@@ -157,12 +167,17 @@ func (w *writer) all() error {
 
 // write renders one page.
 func (w *writer) write(kind, path, title string, trail []link, body any) error {
-	var b bytes.Buffer
-	err := templates.ExecuteTemplate(&b, kind, page{
-		Path: path, Title: title, Trail: trail, Run: w.Run, Body: body, Policy: policy,
+	p := page{
+		Path: path, Title: title, Trail: trail, Run: w.Run, Body: body, Policy: policy, Live: w.live,
 		Style:  template.HTML("<style>" + style + "</style>"),
 		Script: template.HTML("<script>" + script + "</script>"),
-	})
+	}
+	if w.live {
+		p.Policy = LivePolicy
+		p.Script += template.HTML("\n<script>" + update + "</script>")
+	}
+	var b bytes.Buffer
+	err := templates.ExecuteTemplate(&b, kind, p)
 	if err != nil {
 		return err
 	}

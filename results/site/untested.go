@@ -36,7 +36,7 @@ func (w *writer) untested(b *indexBody) {
 		for _, a := range c.Absent {
 			collect(&b.NotRun, absent, a.Name, a.Reason, link{w.names.whole[i], cellDir(i) + "index.html"})
 		}
-		if w.records[i] == nil {
+		if w.records[i] == nil && !open(c.Verdict) {
 			collect(&b.NotRun, absent, "the whole cell", c.Reason, link{w.names.whole[i], cellDir(i) + "index.html"})
 		}
 		for j, p := range c.Programs {

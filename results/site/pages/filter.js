@@ -36,6 +36,7 @@
     input.closest("[hidden]").hidden = false;
     collect();
     input.addEventListener("input", filter);
+    document.addEventListener("renewed", () => { collect(); filter(); });
   }
 
   // What a page was asked for: a filter, or a test, which is opened.
