@@ -65,6 +65,15 @@ func TestRepro(t *testing.T) {
 		t.Errorf("a test that passed: exit code %d, %v\n%s%s", code, err, out, stderr)
 	}
 
+	code, out, stderr = tryAgain(t, runs, "--strace", "latest/debian-7.3_noiommu_none/ND-04")
+	trace, _ := filepath.Glob(filepath.Join(o.dir, "repro", "*", "cells", "*", "strace.txt"))
+	if code != 0 || len(trace) != 1 {
+		t.Fatalf("--strace: exit code %d, %v\n%s%s", code, trace, out, stderr)
+	}
+	if text, err := os.ReadFile(trace[0]); err != nil || !bytes.Contains(text, []byte("execve(\"/suites/suites\", [\"/suites/suites\", \"-test\", \"ND-04\"")) {
+		t.Errorf("strace.txt: %v\n%.1000s", err, text)
+	}
+
 	capsule := filepath.Join(t.TempDir(), "c.tar.zst")
 	if code, out, stderr := farmVerb(t, "capsule", "--out", runs, "-o", capsule, "latest"); code != 0 {
 		t.Fatalf("capsule: exit code %d\n%s%s", code, out, stderr)

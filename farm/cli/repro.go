@@ -20,15 +20,17 @@ import (
 )
 
 type reproCmd struct {
-	What  string   `arg:"" help:"RUN, RUN/CELL or RUN/CELL/TEST, or a capsule. RUN is a run directory, its name, or latest." placeholder:"RUN[/CELL[/TEST]]"`
-	Tries int      `short:"n" help:"How often to try each test." default:"1"`
-	Shell bool     `help:"Boot the test's guest and give a shell in it, with its devices bound." xor:"how"`
-	GDB   bool     `name:"gdb" help:"Boot the test's guest stopped, with a debugger that has breakpoints on the functions of the statement." xor:"how"`
-	Break []string `help:"With --gdb: break on this function instead. May be repeated." placeholder:"FUNCTION" sep:"none"`
-	Trace []string `help:"Record functions (iommufd_*) and events (irq:irq_handler_entry) of the kernel meanwhile. Needs a kernel with --config NAME,trace." placeholder:"PATTERN" xor:"how"`
-	JSON  bool     `name:"json" help:"Print the results as JSON."`
-	Cache string   `help:"Directory of sources, builds and images." default:"${cache}" placeholder:"DIR"`
-	Out   string   `help:"Directory for run directories." default:"${runs}" placeholder:"DIR"`
+	What   string   `arg:"" help:"RUN, RUN/CELL or RUN/CELL/TEST, or a capsule. RUN is a run directory, its name, or latest." placeholder:"RUN[/CELL[/TEST]]"`
+	Tries  int      `short:"n" help:"How often to try each test." default:"1"`
+	Shell  bool     `help:"Boot the test's guest and give a shell in it, with its devices bound." xor:"how"`
+	GDB    bool     `name:"gdb" help:"Boot the test's guest stopped, with a debugger that has breakpoints on the functions of the statement." xor:"how"`
+	Break  []string `help:"With --gdb: break on this function instead. May be repeated." placeholder:"FUNCTION" sep:"none"`
+	Trace  []string `help:"Record functions (iommufd_*) and events (irq:irq_handler_entry) of the kernel meanwhile. Needs a kernel with --config NAME,trace." placeholder:"PATTERN" xor:"how"`
+	Strace bool     `help:"Write down every system call of the test's program meanwhile." xor:"how"`
+	Lines  bool     `help:"Boot nothing: tell the source lines of what the kernel complained of. Builds it once more, with debug information for VFIO and the IOMMU drivers." xor:"how"`
+	JSON   bool     `name:"json" help:"Print the results as JSON."`
+	Cache  string   `help:"Directory of sources, builds and images." default:"${cache}" placeholder:"DIR"`
+	Out    string   `help:"Directory for run directories." default:"${runs}" placeholder:"DIR"`
 }
 
 func (reproCmd) Help() string {
@@ -65,7 +67,7 @@ func (c *reproCmd) Run(s *surroundings) error {
 	}
 	defer done()
 	switch {
-	case (c.Shell || c.GDB || len(c.Trace) > 0) && len(cases) > 1:
+	case (c.Shell || c.GDB || c.Strace || c.Lines || len(c.Trace) > 0) && len(cases) > 1:
 		var names []string
 		for _, one := range cases {
 			names = append(names, one.Where())
@@ -74,6 +76,8 @@ func (c *reproCmd) Run(s *surroundings) error {
 	case c.Shell:
 		watch.close()
 		return c.shell(s, cases[0], opt)
+	case c.Lines:
+		return c.lines(s, cases[0], opt, watch)
 	}
 	var all []repro.Result
 	var errs []error
@@ -91,6 +95,12 @@ func (c *reproCmd) Run(s *surroundings) error {
 			r, trace, err = repro.Trace(s.ctx, one, c.Trace, opt)
 			if trace != "" {
 				watch.note("trace in " + trace)
+			}
+		case c.Strace:
+			var trace string
+			r, trace, err = repro.Strace(s.ctx, one, opt)
+			if trace != "" {
+				watch.note("system calls in " + trace)
 			}
 		default:
 			r, err = repro.Tries(s.ctx, one, c.Tries, opt)
@@ -144,6 +154,24 @@ func (c *reproCmd) load(ctx context.Context, opt *repro.Options, watch *progress
 	}
 	cases, err := repro.Load(ctx, target, *opt)
 	return cases, func() {}, err
+}
+
+// lines prints what the kernel complained of, with its source lines.
+func (c *reproCmd) lines(s *surroundings, one repro.Case, opt repro.Options, watch *progress) error {
+	log, err := repro.Lines(s.ctx, one, opt)
+	watch.close()
+	if err != nil {
+		return err
+	}
+	if len(log) == 0 {
+		log = []string{"The kernel did not complain."}
+	}
+	for _, line := range log {
+		if _, err := fmt.Fprintln(s.stdout, report.Clean(line)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c *reproCmd) shell(s *surroundings, one repro.Case, opt repro.Options) error {

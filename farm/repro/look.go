@@ -39,7 +39,7 @@ func Shell(ctx context.Context, c Case, in, out *os.File, opt Options) (*runner.
 	}
 	defer os.RemoveAll(dir)
 	repeat := c.repeat
-	if repeat.Initrd, repeat.Planned.Image, err = withInside(ctx, c, true, dir, opt); err != nil {
+	if repeat.Initrd, repeat.Planned.Image, err = with(ctx, c, helper(true), dir, opt); err != nil {
 		return nil, err
 	}
 	t, err := newTerminal(dir, in, out)
@@ -88,14 +88,16 @@ func terminalName() string {
 	return "dumb"
 }
 
-// withInside is the case's initramfs with the helper in it, and with commands
-// for a shell if asked for. What the test found there is unchanged: the kernel
-// unpacks one archive after the other.
-func withInside(ctx context.Context, c Case, shell bool, dir string, opt Options) (path, sum string, err error) {
-	more, err := images.Build(ctx, images.Spec{
-		Programs: []images.GoProgram{{Package: insidePackage, Path: insidePath}},
-		Shell:    shell,
-	}, opt.Images)
+// helper is the program that helps in the guest, with commands for a shell if
+// asked for.
+func helper(shell bool) images.Spec {
+	return images.Spec{Programs: []images.GoProgram{{Package: insidePackage, Path: insidePath}}, Shell: shell}
+}
+
+// with is the case's initramfs with more in it. What the test found there is
+// unchanged: the kernel unpacks one archive after the other.
+func with(ctx context.Context, c Case, spec images.Spec, dir string, opt Options) (path, sum string, err error) {
+	more, err := images.Build(ctx, spec, opt.Images)
 	if err != nil {
 		return "", "", err
 	}
@@ -138,7 +140,7 @@ func Trace(ctx context.Context, c Case, words []string, opt Options) (Result, st
 	}
 	defer os.RemoveAll(dir)
 	repeat := c.repeat
-	if repeat.Initrd, repeat.Planned.Image, err = withInside(ctx, c, false, dir, opt); err != nil {
+	if repeat.Initrd, repeat.Planned.Image, err = with(ctx, c, helper(false), dir, opt); err != nil {
 		return Result{}, "", err
 	}
 	test := c.repeat.Planned.Programs[0]
@@ -147,10 +149,10 @@ func Trace(ctx context.Context, c Case, words []string, opt Options) (Result, st
 	if phase != "" {
 		phase = "@" + phase
 	}
-	helper := func(id uint32, verb string, words ...string) results.Program {
+	inside := func(id uint32, verb string, words ...string) results.Program {
 		return results.Program{ID: id, Name: verb + phase, Argv: append([]string{insidePath, verb}, words...), Timeout: test.Timeout}
 	}
-	repeat.Planned.Programs = []results.Program{helper(2, "trace-start", words...), test, helper(3, "trace-stop")}
+	repeat.Planned.Programs = []results.Program{inside(2, "trace-start", words...), test, inside(3, "trace-stop")}
 	result := Result{Case: c.Name(), Seen: c.Seen}
 	out, err := runner.Again(ctx, []runner.Repeat{repeat}, opt.runner())
 	if out == nil || len(out.Cells) == 0 {
