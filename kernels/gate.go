@@ -4,6 +4,7 @@ package kernels
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -86,11 +87,24 @@ func (c *Cache) kconfig(ctx context.Context, s Source, archs []string) (KconfigR
 	if err := os.MkdirAll(work, 0o755); err != nil {
 		return KconfigReport{}, err
 	}
-	job := gate.Job{Tree: tree.Dir, Version: tree.Version, Work: work, Jobs: c.Jobs, Archs: archs}
+	without := tree.ID
+	if tree.Base != "" {
+		without = tree.Base
+	}
+	job := gate.Job{Tree: tree.Dir, Version: tree.Version, Work: work, Jobs: c.Jobs, Archs: archs, Kept: c.path("sources", without, "kconfig")}
 	if tree.Base != "" {
 		job.Base, job.Touched = c.path("sources", tree.Base, "tree"), tree.Series.Touched()
 	}
-	return gate.Run(ctx, job)
+	report, err := gate.Run(ctx, job)
+	if err != nil && ctx.Err() == nil {
+		// What was kept may have been damaged. Only without it is it the kernel.
+		job.Kept = ""
+		if err := errors.Join(os.RemoveAll(c.path("sources", without, "kconfig")), os.RemoveAll(work), os.MkdirAll(work, 0o755)); err != nil {
+			return report, err
+		}
+		return gate.Run(ctx, job)
+	}
+	return report, err
 }
 
 // KconfigStatements are the statements of the suite KC, in order.

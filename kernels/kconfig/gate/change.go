@@ -338,7 +338,7 @@ func (c *change) compare(before, after []observation) {
 		}
 		for k, request := range a.requests {
 			c.Judged++
-			for _, u := range a.outcomes[k].unmet {
+			for _, u := range a.outcomes[k].Unmet {
 				if !was[u] {
 					c.unmet(a, request, a.outcomes[k], u)
 				}
@@ -354,7 +354,7 @@ func (c *change) compare(before, after []observation) {
 func unmets(o observation) map[string]bool {
 	all := map[string]bool{}
 	for _, out := range o.outcomes {
-		for _, u := range out.unmet {
+		for _, u := range out.Unmet {
 			all[u] = true
 		}
 	}
@@ -387,7 +387,7 @@ func (c *change) unmet(o observation, r request, out outcome, text string) {
 
 func (c *change) flips(arch string, r request, before, after outcome) {
 	names := map[string]bool{}
-	for _, config := range []map[string]string{before.config, after.config} {
+	for _, config := range []map[string]string{before.Config, after.Config} {
 		for name := range config {
 			names[name] = true
 		}

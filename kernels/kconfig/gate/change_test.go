@@ -21,8 +21,8 @@ func TestChange(t *testing.T) {
 	base := kernelTree(t)
 	tree := copyKconfig(t, base)
 	j := Job{Tree: tree, Base: base, Version: "7.3.4", Jobs: 2}
-	conf := program{base, t.TempDir()}
-	if err := j.buildConf(t.Context(), conf); err != nil {
+	conf := program{tree: base, conf: t.TempDir()}
+	if err := j.buildConf(t.Context(), conf.tree, conf.conf); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
@@ -87,7 +87,7 @@ func TestChange(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			report, err := j.judge(t.Context(), archs, change, program{tree, conf.conf}, conf)
+			report, err := j.judge(t.Context(), archs, change, program{tree: tree, conf: conf.conf}, conf)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -142,7 +142,7 @@ func TestChange(t *testing.T) {
 		if !change.whole || !slices.Contains(change.Options, "FARM") || !slices.Contains(change.Varied, "PCI") {
 			t.Errorf("%+v", change)
 		}
-		report, err := j.judge(t.Context(), archs, change, program{tree, conf.conf}, conf)
+		report, err := j.judge(t.Context(), archs, change, program{tree: tree, conf: conf.conf}, conf)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -188,8 +188,8 @@ func TestSupport(t *testing.T) {
 			{group: true, container: none, cdev: true, iommufd: "y"},
 		},
 		outcomes: []outcome{
-			{config: map[string]string{"VFIO": "y", "VFIO_GROUP": "y", "VFIO_CONTAINER": "y", "VFIO_DEVICE_CDEV": "y", "VFIO_NOIOMMU": "y", "IOMMUFD_NOIOMMU": "y"}},
-			{config: map[string]string{"VFIO": "y", "VFIO_GROUP": "y", "IOMMUFD_VFIO_CONTAINER": "y", "VFIO_DEVICE_CDEV": "y", "VFIO_NOIOMMU": "y", "IOMMUFD_NOIOMMU": "y"}},
+			{Config: map[string]string{"VFIO": "y", "VFIO_GROUP": "y", "VFIO_CONTAINER": "y", "VFIO_DEVICE_CDEV": "y", "VFIO_NOIOMMU": "y", "IOMMUFD_NOIOMMU": "y"}},
+			{Config: map[string]string{"VFIO": "y", "VFIO_GROUP": "y", "IOMMUFD_VFIO_CONTAINER": "y", "VFIO_DEVICE_CDEV": "y", "VFIO_NOIOMMU": "y", "IOMMUFD_NOIOMMU": "y"}},
 			{}, {},
 		},
 	}
@@ -211,7 +211,7 @@ func TestSupport(t *testing.T) {
 	}, s.Wrong); d != "" {
 		t.Error(d)
 	}
-	o.outcomes[1].config["VFIO_NOIOMMU"] = "n"
+	o.outcomes[1].Config["VFIO_NOIOMMU"] = "n"
 	if s := row("|  3   |   y   |     y     |  y   |   yes   | |\n"); s.Cases[0].Given[0] != "some" || len(s.Wrong) != 1 {
 		t.Errorf("%+v", s)
 	}

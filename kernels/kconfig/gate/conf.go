@@ -86,17 +86,17 @@ func withMacros(top string) string {
 // maxResult bounds a file that conf wrote, in bytes.
 const maxResult = 4 << 20
 
-// buildConf compiles a tree's own conf.
-func (j Job) buildConf(ctx context.Context, p program) error {
-	if err := os.MkdirAll(p.conf, 0o755); err != nil {
+// buildConf compiles a tree's own conf in a directory.
+func (j Job) buildConf(ctx context.Context, tree, dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
 	var said bytes.Buffer
 	err := sandbox.Run(ctx, sandbox.Command{
 		Args: []string{"make", "-s", "-C", "/src", "O=/build", "ARCH=x86_64", "build_config"},
 		Mounts: []sandbox.Mount{
-			{Outside: p.tree, Inside: "/src"},
-			{Outside: p.conf, Inside: "/build", Writable: true},
+			{Outside: tree, Inside: "/src"},
+			{Outside: dir, Inside: "/build", Writable: true},
 		},
 		Stderr: &said,
 	})
@@ -105,8 +105,8 @@ func (j Job) buildConf(ctx context.Context, p program) error {
 
 // An outcome is what conf made of one request.
 type outcome struct {
-	config map[string]string
-	unmet  []string // as kconfig.UnmetDependencies has them
+	Config map[string]string
+	Unmet  []string // as kconfig.UnmetDependencies has them
 }
 
 // configure runs conf in dir on the Kconfig file top for every fragment of one
@@ -164,8 +164,8 @@ func (j Job) configure(ctx context.Context, p program, dir string, a architectur
 		if err != nil {
 			return nil, fmt.Errorf("kconfig %s: %w", a.name, err)
 		}
-		o := outcome{unmet: kconfig.UnmetDependencies(string(warnings))}
-		if o.config, err = kconfig.ReadConfig(bytes.NewReader(config)); err != nil {
+		o := outcome{Unmet: kconfig.UnmetDependencies(string(warnings))}
+		if o.Config, err = kconfig.ReadConfig(bytes.NewReader(config)); err != nil {
 			return nil, fmt.Errorf("kconfig %s: %w", a.name, err)
 		}
 		outcomes[name] = o

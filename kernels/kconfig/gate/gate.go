@@ -42,6 +42,10 @@ type Job struct {
 	// the series touches.
 	Base    string
 	Touched []string
+
+	// Kept is a directory in which what was found of the source without a
+	// series is kept for the next time; "" is nowhere.
+	Kept string
 }
 
 // A Report is what was found of a kernel.
@@ -103,14 +107,20 @@ func Run(ctx context.Context, j Job) (Report, error) {
 	if !has && (change == nil || len(change.Options) == 0) {
 		return Report{Statements: j.notApplicable(), Difference: change.difference()}, nil
 	}
-	after := program{tree: j.Tree, conf: filepath.Join(j.Work, "conf")}
-	if err := j.buildConf(ctx, after); err != nil {
+	before := program{tree: j.Base, kept: j.Kept}
+	if j.Base == "" {
+		before.tree = j.Tree
+	}
+	if before.conf, err = j.keptConf(ctx, before.tree); err != nil {
 		return Report{}, err
 	}
-	before := program{tree: j.Base, conf: after.conf}
-	if change != nil && slices.ContainsFunc(j.Touched, func(name string) bool { return strings.HasPrefix(name, "scripts/") }) {
-		before.conf = filepath.Join(j.Work, "conf-before")
-		if err := j.buildConf(ctx, before); err != nil {
+	after := before
+	if j.Base != "" {
+		after = program{tree: j.Tree, conf: before.conf}
+	}
+	if slices.ContainsFunc(j.Touched, func(name string) bool { return strings.HasPrefix(name, "scripts/") }) {
+		after.conf = filepath.Join(j.Work, "conf-after")
+		if err := j.buildConf(ctx, j.Tree, after.conf); err != nil {
 			return Report{}, err
 		}
 	}
@@ -175,8 +185,8 @@ func (j Job) notApplicable() []Result {
 	return notApplicable("Linux " + j.Version + " does not have no-IOMMU through the cdev")
 }
 
-// A program is a tree's conf.
-type program struct{ tree, conf string }
+// A program is a tree's conf, and where what it says is kept; "" is nowhere.
+type program struct{ tree, conf, kept string }
 
 // hasFeature says whether the kernel knows the cdev's no-IOMMU mode: by the
 // option, or by its user interface, so that a kernel that lost the option is
@@ -228,21 +238,21 @@ func (j Job) observe(ctx context.Context, p program, when string, a architecture
 		}
 		top = string(text)
 	}
-	found, err := j.configure(ctx, p, filepath.Join(j.Work, when, a.name), a, top, fragments)
+	found, err := j.outcomes(ctx, p, filepath.Join(j.Work, when, a.name), a, top, fragments)
 	if err != nil {
 		return o, err
 	}
-	o.generic = found["alone."+allNo].config["GENERIC_ATOMIC64"] == "y"
+	o.generic = found["alone."+allNo].Config["GENERIC_ATOMIC64"] == "y"
 	// What the architecture is warned of without VFIO is not VFIO's doing.
 	old := map[string]bool{}
 	for _, mode := range []string{allNo, allDefault} {
-		for _, u := range found["alone."+mode].unmet {
+		for _, u := range found["alone."+mode].Unmet {
 			old[unmetOption(u)] = true
 		}
 	}
 	for _, name := range names {
 		out := found[name]
-		out.unmet = slices.DeleteFunc(out.unmet, func(u string) bool { return old[unmetOption(u)] })
+		out.Unmet = slices.DeleteFunc(out.Unmet, func(u string) bool { return old[unmetOption(u)] })
 		o.outcomes = append(o.outcomes, out)
 	}
 	if o.symbols, err = kconfig.ReadPart(os.DirFS(p.tree), top, a.source); err != nil {

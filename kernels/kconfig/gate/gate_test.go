@@ -247,7 +247,7 @@ func TestMutants(t *testing.T) {
 			defer os.WriteFile(path, text, 0o644)
 			archs := slices.DeleteFunc(slices.Clone(architectures), func(a architecture) bool { return a.name != m.shownBy() })
 			j.Work = t.TempDir()
-			report, err := j.judge(t.Context(), archs, nil, program{j.Tree, conf}, program{})
+			report, err := j.judge(t.Context(), archs, nil, program{tree: j.Tree, conf: conf}, program{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -269,8 +269,8 @@ func TestMutants(t *testing.T) {
 // The part of the Kconfig files that is read gives what all of them give.
 func TestPart(t *testing.T) {
 	j := Job{Tree: kernelTree(t), Version: "7.3.4", Work: t.TempDir()}
-	p := program{j.Tree, t.TempDir()}
-	if err := j.buildConf(t.Context(), p); err != nil {
+	p := program{tree: j.Tree, conf: t.TempDir()}
+	if err := j.buildConf(t.Context(), p.tree, p.conf); err != nil {
 		t.Fatal(err)
 	}
 	text, err := os.ReadFile(filepath.Join(j.Tree, "Kconfig"))
@@ -294,11 +294,11 @@ func TestPart(t *testing.T) {
 			t.Fatal(err)
 		}
 		for name := range fragments {
-			if d := cmp.Diff(ours(want[name].config), ours(got[name].config)); d != "" {
+			if d := cmp.Diff(ours(want[name].Config), ours(got[name].Config)); d != "" {
 				t.Errorf("%s, %s:\n%s", a.name, name, d)
 			}
-			if len(want[name].unmet) > 0 {
-				t.Errorf("%s, %s: %q", a.name, name, want[name].unmet)
+			if len(want[name].Unmet) > 0 {
+				t.Errorf("%s, %s: %q", a.name, name, want[name].Unmet)
 			}
 		}
 	}

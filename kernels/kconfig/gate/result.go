@@ -139,11 +139,11 @@ func wrong(wants values, out outcome, symbols kconfig.Symbols) []Finding {
 			continue
 		}
 		f := Finding{Option: option, Want: want, Got: got}
-		f.Why, f.Place = explain(option, want, out.config, symbols)
+		f.Why, f.Place = explain(option, want, out.Config, symbols)
 		found = append(found, f)
 		break
 	}
-	for _, unmet := range out.unmet {
+	for _, unmet := range out.Unmet {
 		f := unmetFinding(unmet, out, symbols)
 		if len(found) > 0 && found[0].Option == f.Option {
 			found[0] = f // conf knows best why
@@ -158,12 +158,12 @@ func wrong(wants values, out outcome, symbols kconfig.Symbols) []Finding {
 func unmetFinding(unmet string, out outcome, symbols kconfig.Symbols) Finding {
 	name, chain, _ := strings.Cut(unmet, " ")
 	f := Finding{Option: name, Want: "n", Got: out.value(name), Why: "unmet direct dependencies: " + chain}
-	_, f.Place = explain(name, "n", out.config, symbols)
+	_, f.Place = explain(name, "n", out.Config, symbols)
 	symbol := symbols[name]
 	if symbol == nil {
 		return f
 	}
-	by, missing := symbol.SelectedBy(out.config), symbol.Unmet(out.config)
+	by, missing := symbol.SelectedBy(out.Config), symbol.Unmet(out.Config)
 	if len(by) == 0 || len(missing) == 0 {
 		return f
 	}
@@ -180,7 +180,7 @@ func unmetFinding(unmet string, out outcome, symbols kconfig.Symbols) Finding {
 var currentValues = regexp.MustCompile(` \[[^\]]*\]$`)
 
 func (o outcome) value(option string) string {
-	if v, ok := o.config[option]; ok {
+	if v, ok := o.Config[option]; ok {
 		return v
 	}
 	return "n"

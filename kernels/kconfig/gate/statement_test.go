@@ -98,7 +98,7 @@ func TestJudge(t *testing.T) {
 		outcomes []outcome
 		want     Result
 	}{
-		{"pass", []request{r}, []outcome{{config: good}}, Result{Verdict: Pass, Judged: 1}},
+		{"pass", []request{r}, []outcome{{Config: good}}, Result{Verdict: Pass, Judged: 1}},
 		{"fail twice", []request{r, other}, []outcome{{bad, unmet}, {badCompat, unmet}}, Result{Verdict: Fail, Judged: 2, Findings: []Finding{{
 			Arch: "m68k", Request: r.String(), Cases: 2, Option: "IOMMUFD_NOIOMMU", Want: "n", Got: "y",
 			Why:    "unmet direct dependencies: Depends on [n]: !GENERIC_ATOMIC64 [=y] Selected by [y]: - VFIO_NOIOMMU [=y]",
