@@ -29,6 +29,7 @@ type Event struct {
 	Hung     *Hung        `json:"hung,omitempty"`     // the guest no longer answers
 	Lost     *Lost        `json:"lost,omitempty"`     // the connection to the agent ended too early
 	Infra    *Infra       `json:"infra,omitempty"`    // the farm failed
+	Unbuilt  *Unbuilt     `json:"unbuilt,omitempty"`  // the kernel could not be built, and nothing was booted
 	Ended    *Ended       `json:"ended,omitempty"`    // last event of a cell that was carried to its end
 }
 
@@ -159,6 +160,14 @@ type Lost struct {
 // green result that comes after it.
 type Infra struct {
 	Err string `json:"err"`
+}
+
+// Unbuilt says that the cell has no kernel, because it does not configure or
+// compile.
+type Unbuilt struct {
+	Stage string `json:"stage"` // what was being done: "compile"
+	Err   string `json:"err"`
+	Log   string `json:"log,omitempty"` // where all that was printed is, on the machine that built
 }
 
 // Ended is the farm's final word: QEMU is gone and every stream was read to

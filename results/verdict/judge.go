@@ -89,6 +89,7 @@ type story struct {
 	hung    *results.Hung
 	lost    *results.Lost
 	infra   *results.Infra
+	unbuilt *results.Unbuilt
 	ended   *results.Ended
 	belied  string // see [Belies]
 	torn    bool
@@ -139,6 +140,8 @@ func readStory(rec *results.Record) story {
 			s.lost = e.Lost
 		case e.Infra != nil && s.infra == nil:
 			s.infra = e.Infra
+		case e.Unbuilt != nil:
+			s.unbuilt = e.Unbuilt
 		case e.Ended != nil:
 			s.ended = e.Ended
 		}
@@ -152,6 +155,8 @@ func (s story) cause(cons *consoleLog) cause {
 	early := s.hung != nil || s.lost != nil
 	fatal := cons.fatal()
 	switch {
+	case s.unbuilt != nil:
+		return cause{Fail, "the kernel could not be built: " + s.unbuilt.Stage + ": " + s.unbuilt.Err}
 	case s.belied != "" && fatal == nil:
 		return cause{Fail, s.belied}
 	case s.infra != nil && !early:
