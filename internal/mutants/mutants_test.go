@@ -198,14 +198,14 @@ func TestSteps(t *testing.T) {
 			"boot noiommu on none everything", "build noiommu", "build k-cdev", "build k-compat", "build k-mod",
 			"boot k-cdev on none everything", "boot k-compat on none everything", "boot k-mod on none everything",
 			"boot noiommu on bypass everything", "boot noiommu on intel-off everything",
-			"boot k-more on none open", "boot noiommu on intel-pt open", "boot noiommu on intel-nointremap open",
+			"boot k-more on none everything", "boot noiommu on intel-pt open", "boot noiommu on intel-nointremap open",
 			"boot k-dbg on none about",
 		},
 	}, {
 		files: []string{"drivers/iommu/amd/init.c"},
 		want: []string{
 			"boot noiommu on amd everything", "build noiommu",
-			"boot k-more on none open", "boot noiommu on intel-pt open", "boot noiommu on intel-nointremap open",
+			"boot k-more on none everything", "boot noiommu on intel-pt open", "boot noiommu on intel-nointremap open",
 		},
 	}, {
 		files: []string{"Documentation/driver-api/vfio.rst"},

@@ -116,8 +116,8 @@ func printHead(w io.Writer) {
 
 func (r row) print(w io.Writer) {
 	fmt.Fprintf(w, rowForm, r.mutant.name, r.expected(), r.reds(5), r.outcome, r.took.Round(time.Second))
-	if r.why != "" {
-		fmt.Fprintf(w, "    %s\n", r.why)
+	if first, _, _ := strings.Cut(r.why, "\n"); first != "" {
+		fmt.Fprintf(w, "    %s\n", first)
 	}
 }
 

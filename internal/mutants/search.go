@@ -19,12 +19,13 @@ import (
 // to boot.
 const sanitized = "k-dbg"
 
-// besides are cells that the gate's rules do not have. They are for statements
-// that apply in none of the others.
-var besides = []cell{
-	{config: "k-more", topology: "none", device: "edu,edu,edu-port,edu-port,edu-multifunction,igb,e1000e,nvme", memory: "5120"},
-	{config: "noiommu", topology: "intel-pt"},
-	{config: "noiommu", topology: "intel-nointremap"},
+// besides are cells that the gate's rules do not have: a kernel and a machine
+// with all that a statement can ask for, and those that a few statements are
+// about.
+var besides = []step{
+	{boot, cell{config: "k-more", topology: "none", device: "edu,edu,edu-port,edu-port,edu-multifunction,igb,e1000e,nvme", memory: "5120"}, everything},
+	{boot, cell{config: "noiommu", topology: "intel-pt"}, open},
+	{boot, cell{config: "noiommu", topology: "intel-nointremap"}, open},
 }
 
 // A step is one thing to do with a patch that does not say what it breaks.
@@ -51,8 +52,8 @@ const (
 
 // steps are what to do with a patch, by the gate's rules of where its files
 // can show. What costs little or shows much comes first: Kconfig, the first
-// cell, the other builds, the other cells, what applies in none of them, and
-// the sanitizers with the statements about the files alone.
+// cell, the other builds, the other cells, those besides, and the sanitizers
+// with the statements about the files alone.
 func (m mutant) steps() []step {
 	plan := gate.PlanFor(m.files, gate.Full)
 	var builds, boots, last []step
@@ -72,10 +73,7 @@ func (m mutant) steps() []step {
 		all = append(all, step{task: kconfig})
 	}
 	if len(boots) > 0 {
-		for _, c := range besides {
-			boots = append(boots, step{task: boot, cell: c, test: open})
-		}
-		all = slices.Concat(all, boots[:1], builds, boots[1:])
+		all = slices.Concat(all, boots[:1], builds, boots[1:], besides)
 	}
 	return append(all, last...)
 }
