@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -36,6 +37,7 @@ const (
 	eventsFile  = "events.jsonl"
 	consoleFile = "console.log"
 	programsDir = "programs"
+	guestsDir   = "guests" // consoles of all guests but the first
 )
 
 // CellWriter writes the folder of one cell while the cell runs. Its methods
@@ -48,13 +50,13 @@ type CellWriter struct {
 	mu      sync.Mutex
 	err     error
 	events  *os.File
-	console *bounded
+	console map[uint32]*bounded // by guest
 	streams map[streamKey]*bounded
 }
 
 type streamKey struct {
-	run    uint32
-	stream wire.Stream
+	guest, run uint32
+	stream     wire.Stream
 }
 
 // CreateCell makes the folder of a cell and writes its first event.
@@ -66,12 +68,11 @@ func CreateCell(dir string, planned Planned) (*CellWriter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNotRecorded, err)
 	}
-	console, err := createBounded(filepath.Join(dir, consoleFile), MaxConsole)
-	if err != nil {
+	w := &CellWriter{dir: dir, events: events, console: make(map[uint32]*bounded), streams: make(map[streamKey]*bounded)}
+	if err := w.openConsole(0); err != nil {
 		events.Close()
-		return nil, fmt.Errorf("%w: %w", ErrNotRecorded, err)
+		return nil, err
 	}
-	w := &CellWriter{dir: dir, events: events, console: console, streams: make(map[streamKey]*bounded)}
 	if err := w.Event(Event{Planned: &planned}); err != nil {
 		w.Close()
 		return nil, err
@@ -100,25 +101,111 @@ func (w *CellWriter) Event(e Event) error {
 	return w.err
 }
 
+// openConsole makes the file of a guest's console.
+func (w *CellWriter) openConsole(guest uint32) error {
+	f, err := createBounded(consolePath(w.dir, guest), MaxConsole)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrNotRecorded, err)
+	}
+	w.console[guest] = f
+	return nil
+}
+
+func consolePath(dir string, guest uint32) string {
+	if guest == 0 {
+		return filepath.Join(dir, consoleFile)
+	}
+	return filepath.Join(dir, guestsDir, fmt.Sprintf("%03d.log", guest))
+}
+
+// GuestWriter writes what one guest of a cell does and says.
+type GuestWriter struct {
+	w     *CellWriter
+	guest uint32
+}
+
+// First writes of the cell's first guest.
+func (w *CellWriter) First() *GuestWriter { return &GuestWriter{w, 0} }
+
+// Guest begins to write of another guest, whose number is above 0 and was not
+// used before.
+func (w *CellWriter) Guest(guest uint32, assigned Assigned) (*GuestWriter, error) {
+	w.mu.Lock()
+	err := w.err
+	if err == nil {
+		if mkdirErr := os.MkdirAll(filepath.Join(w.dir, guestsDir), 0o755); mkdirErr != nil {
+			err = fmt.Errorf("%w: %w", ErrNotRecorded, mkdirErr)
+		} else {
+			err = w.openConsole(guest)
+		}
+		w.err = err
+	}
+	w.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	g := &GuestWriter{w, guest}
+	return g, g.Event(Event{Assigned: &assigned})
+}
+
+// Event appends one event of this guest.
+func (g *GuestWriter) Event(e Event) error {
+	e.Guest = g.guest
+	return g.w.Event(e)
+}
+
 // Console appends what the guest's serial console said.
-func (w *CellWriter) Console(p []byte) error {
+func (g *GuestWriter) Console(p []byte) error {
+	g.w.mu.Lock()
+	defer g.w.mu.Unlock()
+	return g.w.write(g.w.console[g.guest], p)
+}
+
+// ConsoleDropped is how many bytes of the console exceeded MaxConsole.
+func (g *GuestWriter) ConsoleDropped() int64 {
+	g.w.mu.Lock()
+	defer g.w.mu.Unlock()
+	return g.w.console[g.guest].dropped
+}
+
+// Close closes the files of a guest that has ended.
+func (g *GuestWriter) Close() error {
+	w := g.w
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.write(w.console, p)
+	if f := w.console[g.guest]; f != nil {
+		w.closed(f)
+		delete(w.console, g.guest)
+	}
+	for key, f := range w.streams {
+		if key.guest == g.guest {
+			w.closed(f)
+			delete(w.streams, key)
+		}
+	}
+	return w.err
+}
+
+// closed closes a file and remembers that it failed.
+func (w *CellWriter) closed(f *bounded) {
+	if err := f.Close(); err != nil && w.err == nil {
+		w.err = fmt.Errorf("%w: %w", ErrNotRecorded, err)
+	}
 }
 
 // Chunk appends a piece of a program's output to its file.
-func (w *CellWriter) Chunk(c wire.Chunk) error {
+func (g *GuestWriter) Chunk(c wire.Chunk) error {
+	w := g.w
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.err != nil {
 		return w.err
 	}
-	key := streamKey{c.Run, c.Stream}
+	key := streamKey{g.guest, c.Run, c.Stream}
 	f, ok := w.streams[key]
 	if !ok {
 		var err error
-		f, err = createBounded(filepath.Join(w.dir, programsDir, streamFile(c.Run, c.Stream)), MaxOutput)
+		f, err = createBounded(filepath.Join(w.dir, programsDir, streamFile(key)), MaxOutput)
 		if err != nil {
 			w.err = fmt.Errorf("%w: %w", ErrNotRecorded, err)
 			return w.err
@@ -138,28 +225,28 @@ func (w *CellWriter) write(f *bounded, p []byte) error {
 	return w.err
 }
 
-// ConsoleDropped is how many bytes of the console exceeded MaxConsole.
-func (w *CellWriter) ConsoleDropped() int64 {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.console.dropped
-}
-
 // Close flushes and closes every file of the cell.
 func (w *CellWriter) Close() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	errs := []error{w.err, w.events.Sync(), w.events.Close(), w.console.Close()}
+	errs := []error{w.err, w.events.Sync(), w.events.Close()}
+	for _, f := range w.console {
+		errs = append(errs, f.Close())
+	}
 	for _, f := range w.streams {
 		errs = append(errs, f.Close())
 	}
-	w.streams = make(map[streamKey]*bounded)
+	clear(w.console)
+	clear(w.streams)
 	return errors.Join(errs...)
 }
 
-func streamFile(run uint32, s wire.Stream) string {
-	suffix := map[wire.Stream]string{wire.Stdout: "out", wire.Stderr: "err", wire.Core: "core"}[s]
-	return fmt.Sprintf("%03d.%s", run, suffix)
+func streamFile(k streamKey) string {
+	suffix := map[wire.Stream]string{wire.Stdout: "out", wire.Stderr: "err", wire.Core: "core"}[k.stream]
+	if k.guest == 0 {
+		return fmt.Sprintf("%03d.%s", k.run, suffix)
+	}
+	return fmt.Sprintf("%03d-%03d.%s", k.run, k.guest, suffix)
 }
 
 // bounded is a file that takes so many bytes and counts the rest.
@@ -252,15 +339,86 @@ func readLine(r *bufio.Reader) ([]byte, error) {
 	}
 }
 
-// Console opens the console log; a cell that never booted has an empty one.
-func (r *Record) Console() (io.ReadCloser, error) {
-	return openOrEmpty(filepath.Join(r.Dir, consoleFile))
+// Guests are the numbers of all guests of the cell, in order; the first is 0.
+func (r *Record) Guests() []uint32 {
+	all := []uint32{0}
+	for _, e := range r.Events {
+		if e.Assigned != nil {
+			all = append(all, e.Guest)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
-// Output opens one stream of a program; a program that wrote nothing has an
-// empty one.
+// Console opens the console logs of all guests, one after the other; a cell
+// that never booted has an empty one.
+func (r *Record) Console() (io.ReadCloser, error) {
+	return r.oneByOne(r.ConsoleOf)
+}
+
+// ConsoleOf opens the console log of one guest.
+func (r *Record) ConsoleOf(guest uint32) (io.ReadCloser, error) {
+	return openOrEmpty(consolePath(r.Dir, guest))
+}
+
+// Output opens one stream of a program, that of all guests in which it ran one
+// after the other; a program that wrote nothing has an empty one.
 func (r *Record) Output(run uint32, s wire.Stream) (io.ReadCloser, error) {
-	return openOrEmpty(filepath.Join(r.Dir, programsDir, streamFile(run, s)))
+	return r.oneByOne(func(guest uint32) (io.ReadCloser, error) { return r.OutputOf(guest, run, s) })
+}
+
+// OutputOf opens one stream of a program in one guest.
+func (r *Record) OutputOf(guest, run uint32, s wire.Stream) (io.ReadCloser, error) {
+	return openOrEmpty(filepath.Join(r.Dir, programsDir, streamFile(streamKey{guest, run, s})))
+}
+
+// oneByOne reads what open opens for each guest.
+func (r *Record) oneByOne(open func(guest uint32) (io.ReadCloser, error)) (io.ReadCloser, error) {
+	guests := r.Guests()
+	if len(guests) == 1 {
+		return open(0)
+	}
+	return &chain{guests: guests, open: open}, nil
+}
+
+// chain reads one file after the other, and has one of them open at a time.
+type chain struct {
+	guests []uint32 // whose files are still to be opened
+	open   func(guest uint32) (io.ReadCloser, error)
+	now    io.ReadCloser
+}
+
+func (c *chain) Read(p []byte) (int, error) {
+	for {
+		if c.now == nil {
+			if len(c.guests) == 0 {
+				return 0, io.EOF
+			}
+			var err error
+			if c.now, err = c.open(c.guests[0]); err != nil {
+				return 0, err
+			}
+			c.guests = c.guests[1:]
+		}
+		n, err := c.now.Read(p)
+		if err != io.EOF {
+			return n, err
+		}
+		c.now.Close()
+		c.now = nil
+		if n > 0 {
+			return n, nil
+		}
+	}
+}
+
+func (c *chain) Close() error {
+	c.guests = nil
+	if c.now == nil {
+		return nil
+	}
+	return c.now.Close()
 }
 
 func openOrEmpty(path string) (io.ReadCloser, error) {

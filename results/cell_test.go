@@ -44,11 +44,11 @@ func TestCell(t *testing.T) {
 	if err := w.Event(Event{Running: &Running{ID: 1, Argv: []string{"/p"}}}); err != nil {
 		t.Fatal(err)
 	}
-	w.Console([]byte("one\n"))
-	w.Console([]byte("two\n"))
-	w.Chunk(wire.Chunk{Run: 1, Stream: wire.Stdout, Data: []byte("out")})
-	w.Chunk(wire.Chunk{Run: 1, Stream: wire.Stderr, Data: []byte("err")})
-	w.Chunk(wire.Chunk{Run: 1, Stream: wire.Stdout, Data: []byte("put")})
+	w.First().Console([]byte("one\n"))
+	w.First().Console([]byte("two\n"))
+	w.First().Chunk(wire.Chunk{Run: 1, Stream: wire.Stdout, Data: []byte("out")})
+	w.First().Chunk(wire.Chunk{Run: 1, Stream: wire.Stderr, Data: []byte("err")})
+	w.First().Chunk(wire.Chunk{Run: 1, Stream: wire.Stdout, Data: []byte("put")})
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -137,8 +137,8 @@ func TestNotRecorded(t *testing.T) {
 	}
 	for name, err := range map[string]error{
 		"event":   w.Event(Event{Running: &Running{ID: 2}}),
-		"console": w.Console([]byte("x")),
-		"chunk":   w.Chunk(wire.Chunk{Run: 1, Stream: wire.Stdout, Data: []byte("x")}),
+		"console": w.First().Console([]byte("x")),
+		"chunk":   w.First().Chunk(wire.Chunk{Run: 1, Stream: wire.Stdout, Data: []byte("x")}),
 		"close":   w.Close(),
 	} {
 		if !errors.Is(err, ErrNotRecorded) {

@@ -20,12 +20,15 @@ import (
 // Event is one line of events.jsonl. Exactly one of the pointers is set.
 type Event struct {
 	Time     time.Time    `json:"time"`
+	Guest    uint32       `json:"guest,omitempty"`   // which one of the cell this is about; 0 is the first
 	Planned  *Planned     `json:"planned,omitempty"` // first event of a cell
 	Booted   *Booted      `json:"booted,omitempty"`
 	Agent    *wire.ToHost `json:"agent,omitempty"`    // what the agent said, pongs left out
 	Running  *Running     `json:"running,omitempty"`  // the host asked for a program
 	Answered *Answered    `json:"answered,omitempty"` // the host answered what a program asked (Agent.Ask)
 	Away     *Away        `json:"away,omitempty"`     // a program left devices unplugged
+	Saved    *Saved       `json:"saved,omitempty"`    // the guest was saved, or cannot be
+	Assigned *Assigned    `json:"assigned,omitempty"` // first event of every guest but the first
 	Hung     *Hung        `json:"hung,omitempty"`     // the guest no longer answers
 	Lost     *Lost        `json:"lost,omitempty"`     // the connection to the agent ended too early
 	Infra    *Infra       `json:"infra,omitempty"`    // the farm failed
@@ -45,7 +48,21 @@ type Planned struct {
 	// Measured says that what the kernel has allocated is measured before the
 	// first program and after the last.
 	Measured bool `json:"measured,omitempty"`
+	// Isolation says what has a guest of its own; "" is all of the cell.
+	Isolation Isolation `json:"isolation,omitempty"`
 }
+
+// Isolation says what has a guest of its own.
+type Isolation string
+
+const (
+	PerTest  Isolation = "test"  // every test, and every program that decides for itself which tests it has
+	PerSuite Isolation = "suite" // every program
+	PerCell  Isolation = "cell"  // nothing: all programs run in one guest
+)
+
+// Isolations are all there are.
+var Isolations = []Isolation{PerTest, PerSuite, PerCell}
 
 // Kernel says which kernel a cell tests.
 type Kernel struct {
@@ -144,6 +161,20 @@ type Answered struct {
 type Away struct {
 	Run  uint32   `json:"run"`
 	BDFs []string `json:"bdfs"`
+}
+
+// Saved says that the first guest was saved as it was, or why it cannot be.
+type Saved struct {
+	Err string `json:"err,omitempty"`
+}
+
+// Assigned says what a guest is there for.
+type Assigned struct {
+	Program uint32   `json:"program"`
+	Tests   []string `json:"tests,omitempty"` // of the program; nil is all
+	// Restored says that it goes on from where the first guest was when it was
+	// saved for the Saved-th time, counted from 1. Otherwise it is booted.
+	Restored int `json:"restored,omitempty"`
 }
 
 // Hung says that the guest stopped answering while QEMU still ran.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -26,8 +27,8 @@ type progress struct {
 
 	mu      sync.Mutex
 	start   time.Time
-	running map[string]*running // by cell
-	order   []string
+	running map[place]*running
+	order   []place
 	status  bool      // a status line stands on the screen
 	text    string    // what it says, without the time
 	step    string    // of the build in progress
@@ -36,9 +37,11 @@ type progress struct {
 	stop    chan struct{} // ends the redrawing
 }
 
-// running is the program that a cell is at.
+// place is a program of a cell. A cell may be at several.
+type place struct{ cell, program string }
+
+// running is how far a program is.
 type running struct {
-	program         string
 	ok, skip, notOK int
 }
 
@@ -49,7 +52,7 @@ const (
 )
 
 func newProgress(w io.Writer) *progress {
-	p := &progress{w: w, start: time.Now(), running: make(map[string]*running), stop: make(chan struct{})}
+	p := &progress{w: w, start: time.Now(), running: make(map[place]*running), stop: make(chan struct{})}
 	if f, ok := w.(*os.File); ok && isTerminal(w) {
 		p.width = func() int {
 			columns, _, err := term.GetSize(int(f.Fd()))
@@ -94,20 +97,27 @@ func (p *progress) tell(e runner.Progress) {
 	case e.Build != nil:
 		p.build(*e.Build)
 	case e.Judged != nil:
-		p.flush(e.Cell)
+		for _, at := range slices.Clone(p.order) {
+			if at.cell == e.Cell {
+				p.flush(at)
+			}
+		}
 		p.line("%s: %s, %s in %s", e.Cell, strings.ToUpper(string(e.Judged.Verdict)), e.Judged.Reasoned(), e.Judged.Wall.Round(100*time.Millisecond))
 	case e.Test != nil:
 		p.test(e)
+	case e.Over:
+		p.flush(place{e.Cell, e.Program})
 	default:
-		p.flush(e.Cell)
-		p.running[e.Cell] = &running{program: e.Program}
-		p.order = append(p.order, e.Cell)
+		if at := (place{e.Cell, e.Program}); p.running[at] == nil {
+			p.running[at] = &running{}
+			p.order = append(p.order, at)
+		}
 		p.text = p.programs()
 	}
 }
 
 func (p *progress) test(e runner.Progress) {
-	r := p.running[e.Cell]
+	r := p.running[place{e.Cell, e.Program}]
 	if r == nil {
 		return
 	}
@@ -123,16 +133,16 @@ func (p *progress) test(e runner.Progress) {
 	p.text = p.programs()
 }
 
-// flush prints the line of the program that a cell has ended.
-func (p *progress) flush(cell string) {
-	r := p.running[cell]
+// flush prints the line of a program that has ended.
+func (p *progress) flush(at place) {
+	r := p.running[at]
 	if r == nil {
 		return
 	}
-	delete(p.running, cell)
-	p.order = remove(p.order, cell)
+	delete(p.running, at)
+	p.order = slices.DeleteFunc(p.order, func(other place) bool { return other == at })
 	p.text = p.programs()
-	p.line("%s: %s: %s", cell, r.program, r.counts())
+	p.line("%s: %s: %s", at.cell, at.program, r.counts())
 }
 
 func (r *running) counts() string {
@@ -179,9 +189,8 @@ func (p *progress) line(format string, args ...any) {
 // programs says what every cell is at.
 func (p *progress) programs() string {
 	var parts []string
-	for _, cell := range p.order {
-		r := p.running[cell]
-		parts = append(parts, fmt.Sprintf("%s: %s %s", cell, r.program, r.counts()))
+	for _, at := range p.order {
+		parts = append(parts, fmt.Sprintf("%s: %s %s", at.cell, at.program, p.running[at].counts()))
 	}
 	return strings.Join(parts, "  |  ")
 }
@@ -232,13 +241,4 @@ func cut(s string, n int) string {
 		return ""
 	}
 	return string(r[:n-1]) + "…"
-}
-
-func remove(list []string, s string) []string {
-	for i, x := range list {
-		if x == s {
-			return append(list[:i:i], list[i+1:]...)
-		}
-	}
-	return list
 }

@@ -42,6 +42,7 @@ type runCmd struct {
 	Hugepages1G int           `name:"hugepages-1g" help:"Hugepages of 1 GiB to reserve in a guest; they come out of --memory." default:"0"`
 	Append      []string      `help:"One more kernel parameter, after the farm's own. May be repeated." placeholder:"PARAM" sep:"none"`
 	Keep        bool          `help:"Copy kernel and initramfs into the run directory too, so that qemu.sh boots them when the cache is gone."`
+	Isolation   string        `help:"What has a guest of its own: test, suite or cell. A guest is restored from one that was saved before anything was tested; a machine that cannot be saved is booted for every suite. Default: test, and suite for a kernel with kmemleak." enum:",test,suite,cell" default:"" placeholder:"NAME"`
 	JSON        bool          `name:"json" help:"Print results.json instead of the table."`
 	All         bool          `short:"a" help:"List every test, not only those that are not as expected."`
 	Cache       string        `help:"Directory of sources, builds and images." default:"${cache}" placeholder:"DIR"`
@@ -120,6 +121,8 @@ func (c *runCmd) Run(s *surroundings) error {
 		Keep:    c.Keep,
 		Command: append([]string{"farm"}, s.args...),
 		Tell:    watch.tell,
+
+		Isolation: results.Isolation(c.Isolation),
 	})
 	watch.close()
 	if out == nil {

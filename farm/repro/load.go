@@ -94,6 +94,7 @@ func newCase(planned results.Planned, cell *verdict.Cell, p Place, whole bool, a
 func narrow(p results.Planned, at Place) (results.Planned, error) {
 	programs := p.Programs
 	p.Programs, p.Absent = nil, nil
+	p.Isolation = results.PerCell // of one program there is one guest anyway
 	if at.Program == "" {
 		return p, nil
 	}

@@ -166,7 +166,7 @@ func record(t *testing.T) (runs string) {
 		if err := w.Event(results.Event{Running: &results.Running{ID: one.ID, Argv: one.Argv}}); err != nil {
 			t.Fatal(err)
 		}
-		w.Chunk(wire.Chunk{Run: one.ID, Stream: wire.Stdout, Data: []byte(output[one.ID])})
+		w.First().Chunk(wire.Chunk{Run: one.ID, Stream: wire.Stdout, Data: []byte(output[one.ID])})
 		code := 0
 		if one.ID == 2 {
 			code = 1
@@ -174,7 +174,7 @@ func record(t *testing.T) (runs string) {
 		w.Event(results.Event{Agent: &wire.ToHost{Exited: &wire.Exited{ID: one.ID, Code: code, Stdout: int64(len(output[one.ID]))}}})
 	}
 	w.Event(results.Event{Ended: &results.Ended{QEMU: "exit status 0", Shutdown: "guest-shutdown"}})
-	w.Console([]byte("[    0.0] Linux version 7.3.4\n"))
+	w.First().Console([]byte("[    0.0] Linux version 7.3.4\n"))
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}

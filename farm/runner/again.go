@@ -58,6 +58,10 @@ func Again(ctx context.Context, cells []Repeat, opt Options) (*Outcome, error) {
 	if err := r.sameHost(ctx, cells); err != nil {
 		return nil, err
 	}
+	var err error
+	if r.budget, err = newBudget(); err != nil {
+		return nil, err
+	}
 	head.Versions = r.versions()
 	dir, err := results.CreateRun(r.Runs, &head)
 	if err != nil {
@@ -71,6 +75,9 @@ func Again(ctx context.Context, cells []Repeat, opt Options) (*Outcome, error) {
 			break
 		}
 		r.patience = c.Patience
+		if len(c.More) > 0 {
+			c.Planned.Isolation = results.PerCell // somebody looks at one guest
+		}
 		c.Planned.Machine.Accel, c.Planned.Machine.QEMU = string(r.host.accel), r.host.version
 		judged, err := r.cell(ctx, dir, all[i], cellPlan{planned: c.Planned, phases: inPhases(c.Planned.Programs)})
 		if err != nil {

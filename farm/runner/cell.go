@@ -8,21 +8,17 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
-	"syscall"
 	"time"
 
 	"noiommu-farm/farm/machine"
 	"noiommu-farm/guestagent/wire"
 	"noiommu-farm/internal/fault"
 	"noiommu-farm/results"
-	"noiommu-farm/results/ktap"
 	"noiommu-farm/results/verdict"
 	"noiommu-farm/suites/contract"
 )
@@ -128,8 +124,22 @@ func (r *run) plan(c *prepared) cellPlan {
 			Programs: ph.all(),
 			Absent:   absent,
 			Measured: true,
+
+			Isolation: r.isolation(facts),
 		},
 	}
+}
+
+// isolation is what has a guest of its own. kmemleak takes many seconds to
+// look through memory, which it does at the end of every guest.
+func (r *run) isolation(facts contract.Facts) results.Isolation {
+	switch {
+	case r.Isolation != "":
+		return r.Isolation
+	case facts.Config.DebugKmemleak:
+		return results.PerSuite
+	}
+	return results.PerTest
 }
 
 // cell carries out one cell and judges it from what was recorded.
@@ -158,8 +168,9 @@ func (r *run) cell(ctx context.Context, runDir string, c *prepared, plan cellPla
 	return judged, err
 }
 
-// live is the life of a cell's guest, from QEMU's start to its end. What goes
-// wrong is an event; the error only says that the record is not whole.
+// live is the life of a cell's guests, from the first QEMU's start to the end
+// of the last. What goes wrong is an event; the error only says that the record
+// is not whole.
 func (r *run) live(ctx context.Context, rec *results.CellWriter, dir string, c *prepared, plan cellPlan) error {
 	m := c.machine
 	m.Accel = r.host.accel
@@ -167,6 +178,7 @@ func (r *run) live(ctx context.Context, rec *results.CellWriter, dir string, c *
 	m.Kernel = c.build.Vmlinux
 	m.Initrd = c.image.Path
 	m.Append = plan.planned.Machine.Parameters
+	m.TSCKHz = machine.TSCKHz()
 	if err := results.WriteFile(filepath.Join(dir, "config"), []byte(c.config)); err != nil {
 		return fmt.Errorf("%w: %w", results.ErrNotRecorded, err)
 	}
@@ -179,57 +191,11 @@ func (r *run) live(ctx context.Context, rec *results.CellWriter, dir string, c *
 			return err
 		}
 	}
-	guest, err := machine.Boot(ctx, m, machine.BootOptions{})
-	if err != nil {
-		return rec.Event(results.Event{Infra: &results.Infra{Err: err.Error()}})
+	l := &lives{run: r, rec: rec, dir: dir, cell: c, plan: plan, machine: m, past: r.past(c.Name)}
+	if l.alone() {
+		return l.together(ctx)
 	}
-	defer guest.Close()
-	shutdown := guest.Monitor.Subscribe("SHUTDOWN")
-	defer shutdown.Close()
-	if err := writeScript(filepath.Join(dir, "qemu.sh"), guest.CommandLine()); err != nil {
-		return err
-	}
-	if err := rec.Event(results.Event{Booted: &results.Booted{Command: guest.CommandLine()}}); err != nil {
-		return err
-	}
-	if c.booted != nil {
-		c.booted()
-	}
-
-	scale := r.scale(c)
-	names := make(map[uint32]string)
-	for _, p := range plan.planned.Programs {
-		names[p.ID] = p.Name
-	}
-	talk := newConversation(guest.Control(), rec, scale, func(id uint32, t ktap.Test) {
-		r.Tell(Progress{Cell: c.Name, Program: names[id], Test: &t})
-	})
-	var pumps sync.WaitGroup
-	pumps.Go(talk.listen)
-	pumps.Go(func() { talk.collect(guest.Output()) })
-	var consoleErr error
-	pumps.Go(func() { consoleErr = pumpConsole(guest.Console(), rec) })
-
-	requests := newDesk(guest, m, talk.patience(unplugPatience))
-	defer requests.close()
-	talk.answer = requests.answer
-	err = r.converse(ctx, c, plan, talk, requests)
-	killed, err := r.conclude(ctx, err, rec, guest, talk)
-	for range talk.said {
-		// What an agent says after the end is recorded, and answered by nobody.
-	}
-	pumps.Wait()
-	if err != nil || consoleErr != nil {
-		return errors.Join(err, consoleErr)
-	}
-	end := ended(guest, killed)
-	end.ConsoleDropped = rec.ConsoleDropped()
-	select {
-	case e := <-shutdown.Events():
-		end.Shutdown, _ = e.Data["reason"].(string)
-	default: // QEMU did not live to say why
-	}
-	return rec.Event(results.Event{Ended: end})
+	return l.apart(ctx)
 }
 
 // keep copies a file into the cell's folder, to be booted from there.
@@ -252,7 +218,7 @@ func (r *run) scale(c *prepared) float64 {
 	if r.host.accel == machine.TCG {
 		s *= 2
 	}
-	switch checkers := countSet(c.build.Config, "KASAN", "PROVE_LOCKING", "DEBUG_KMEMLEAK"); {
+	switch checkers := countCheckers(c.build.Config); {
 	case checkers > 1:
 		s *= 6
 	case checkers == 1:
@@ -261,8 +227,9 @@ func (r *run) scale(c *prepared) float64 {
 	return s
 }
 
-func countSet(config map[string]string, options ...string) (n int) {
-	for _, o := range options {
+// countCheckers counts what makes a kernel slow, and makes it tell more.
+func countCheckers(config map[string]string) (n int) {
+	for _, o := range []string{"KASAN", "PROVE_LOCKING", "DEBUG_KMEMLEAK"} {
 		if config[o] == "y" {
 			n++
 		}
@@ -284,75 +251,6 @@ func kernelParameters(c *prepared, facts contract.Facts) []string {
 		params = append(params, "iommufd.allow_unsafe_interrupts=1", "vfio_iommu_type1.allow_unsafe_interrupts=1")
 	}
 	return append(params, c.Append...)
-}
-
-// converse leads the agent through the cell: facts first, then the programs.
-func (r *run) converse(ctx context.Context, c *prepared, plan cellPlan, talk *conversation, requests *desk) error {
-	if err := talk.hello(ctx); err != nil {
-		return err
-	}
-	facts, err := talk.prepare(ctx, wire.Prepare{
-		Hugepages:   c.Hugepages,
-		Hugepages1G: c.Hugepages1G,
-		CoreLimit:   coreLimit,
-		Params:      []string{verdict.UnsafeModeParam},
-	})
-	if err != nil {
-		return err
-	}
-	if diff := verdict.FactsDiffer(plan.planned, facts); len(diff) > 0 {
-		return errors.New(verdict.DescribeDifferences(diff))
-	}
-	if verdict.Belies(plan.planned, facts) != "" {
-		return nil // which is the verdict
-	}
-	var before wire.Measured
-	if plan.planned.Measured {
-		if before, err = talk.measure(ctx, wire.Measure{Forget: true}); err != nil {
-			return err
-		}
-	}
-	bdfs, all := addresses(c.machine.Devices, facts.PCI)
-	each := func(list []results.Program) error {
-		for _, p := range list {
-			r.Tell(Progress{Cell: c.Name, Program: p.Name})
-			if err := talk.run(ctx, p, fillIn(p.Argv, bdfs, all)); err != nil {
-				return err
-			}
-			if err := putBack(ctx, p.ID, talk, requests); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	if err := each(plan.phases.unbound); err != nil {
-		return err
-	}
-	if err := talk.bind(ctx, all, 0); err != nil {
-		return err
-	}
-	if err := each(plan.phases.bound); err != nil {
-		return err
-	}
-	if err := each(plan.phases.atEnd); err != nil || !plan.planned.Measured {
-		return err
-	}
-	return talk.settled(ctx, plan.planned.Facts, before)
-}
-
-// putBack plugs and binds what a program left unplugged, for those after it.
-func putBack(ctx context.Context, id uint32, talk *conversation, requests *desk) error {
-	away := requests.away()
-	if len(away) == 0 {
-		return nil
-	}
-	if err := talk.rec.Event(results.Event{Away: &results.Away{Run: id, BDFs: away}}); err != nil {
-		return err
-	}
-	if err := requests.restore(ctx); err != nil {
-		return err
-	}
-	return talk.bind(ctx, away, talk.patience(answer))
 }
 
 // addresses finds the functions under test in the guest: by model, and all of
@@ -397,72 +295,9 @@ func pciID(d machine.Device) string {
 	return fmt.Sprintf("%04x:%04x", c.Vendor, c.Device)
 }
 
-// conclude ends the guest, however the conversation ended, and records why it
-// ended early if it did. It says whether QEMU had to be killed.
-func (r *run) conclude(ctx context.Context, end error, rec *results.CellWriter, guest *machine.Guest, talk *conversation) (killed bool, err error) {
-	var hung *hungError
-	var lost *lostError
-	if end == nil {
-		// The ordinary way down goes through the kernel's own shutdown, which
-		// is tested by it.
-		const doing = "the guest to power off"
-		if end = talk.send(ctx, doing, wire.ToGuest{PowerOff: &wire.PowerOff{}}); end == nil {
-			if over(guest, talk.patience(answer)) {
-				return false, nil
-			}
-			end = &hungError{doing}
-		}
-	}
-	switch {
-	case errors.As(end, &hung):
-		err = rec.Event(results.Event{Hung: &results.Hung{Doing: hung.doing}})
-		r.whereItHangs(ctx, guest)
-	case errors.As(end, &lost):
-		err = rec.Event(results.Event{Lost: &results.Lost{Doing: lost.doing}})
-		// QEMU ends by itself after a panic (-no-reboot) and tells how.
-		over(guest, talk.patience(grace))
-	case errors.Is(end, results.ErrNotRecorded):
-		err = end
-	default:
-		err = rec.Event(results.Event{Infra: &results.Infra{Err: end.Error()}})
-	}
-	killed = guest.ExitState() == nil
-	guest.Kill()
-	return killed, err
-}
-
-// over waits for the end of QEMU, and says whether it came in time.
-func over(guest *machine.Guest, limit time.Duration) bool {
-	select {
-	case <-guest.Done():
-		return true
-	case <-time.After(limit):
-		return false
-	}
-}
-
-// whereItHangs makes a guest that no longer answers show its stacks: an NMI
-// reaches a processor whose interrupts are off.
-func (r *run) whereItHangs(ctx context.Context, guest *machine.Guest) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
-	defer cancel()
-	if guest.InjectNMI(ctx) == nil {
-		over(guest, grace)
-	}
-}
-
-func ended(guest *machine.Guest, killed bool) *results.Ended {
-	state := guest.Wait()
-	e := &results.Ended{QEMU: state.String(), Code: state.ExitCode(), Killed: killed, Stderr: guest.Stderr()}
-	if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() && !killed {
-		e.Signal = int(ws.Signal())
-	}
-	return e
-}
-
 // Descriptors that only the farm's own QEMU has.
 var (
-	inherited = regexp.MustCompile(`-add-fd \S+ `)
+	inherited = regexp.MustCompile(`-add-fd \S+ |-object memory-backend-file,\S+ |,memory-backend=memory`)
 	consoleTo = regexp.MustCompile(`\w+,id=console,\S+`)
 	socketTo  = regexp.MustCompile(`socket,id=(\w+),fd=\d+`)
 )
@@ -479,20 +314,4 @@ func writeScript(path, command string) error {
 		return fmt.Errorf("%w: %w", results.ErrNotRecorded, err)
 	}
 	return nil
-}
-
-// pumpConsole records the console until the guest is gone. It goes on reading
-// when it can no longer record: a full serial port would stop the guest.
-func pumpConsole(console io.Reader, rec *results.CellWriter) error {
-	buf := make([]byte, 32<<10)
-	var failed error
-	for {
-		n, err := console.Read(buf)
-		if n > 0 && failed == nil {
-			failed = rec.Console(buf[:n])
-		}
-		if err != nil {
-			return failed
-		}
-	}
 }

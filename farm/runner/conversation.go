@@ -4,6 +4,7 @@ package runner
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -53,7 +54,7 @@ func (e *lostError) Error() string { return "connection to the agent lost: waiti
 // is recorded as it comes; the methods wait for what they asked for.
 type conversation struct {
 	conn  *wire.Conn
-	rec   *results.CellWriter
+	rec   *results.GuestWriter
 	scale float64
 	// onTest is told each result line of a program as it arrives.
 	onTest func(program uint32, t ktap.Test)
@@ -61,6 +62,8 @@ type conversation struct {
 	// programs may not ask.
 	answer func(context.Context, wire.Request) (wire.Reply, error)
 	asking *questions // of the program that runs, if it may ask
+
+	resuming uint32 // the guest that was told that it is restored, until it says so
 
 	said    chan wire.ToHost // what the agent said, pongs left out
 	recvErr error            // why the control port ended; set before said is closed
@@ -77,7 +80,7 @@ type conversation struct {
 	broken chan struct{} // closed when what came from the output port was rubbish or could not be recorded
 }
 
-func newConversation(control io.ReadWriter, rec *results.CellWriter, scale float64, onTest func(uint32, ktap.Test)) *conversation {
+func newConversation(control io.ReadWriter, rec *results.GuestWriter, scale float64, onTest func(uint32, ktap.Test)) *conversation {
 	return &conversation{
 		conn:    wire.NewConn(control),
 		rec:     rec,
@@ -217,6 +220,11 @@ func (c *conversation) awaitFor(ctx context.Context, doing string, limit time.Du
 		select {
 		case m, ok := <-c.said:
 			switch {
+			case ok && c.resuming != 0:
+				if err := c.resumed(m); err != nil {
+					return m, err
+				}
+				continue
 			case !ok && c.rubbish() != nil:
 				return m, fmt.Errorf("wait for %s: %w", doing, c.rubbish())
 			case !ok:
@@ -286,6 +294,48 @@ func (c *conversation) hello(ctx context.Context) error {
 	return c.send(ctx, doing, wire.ToGuest{Hello: &wire.HostHello{Version: wire.Version}})
 }
 
+// resume tells an agent that its guest was restored. Nothing is waited for: what
+// is asked of it next it does when it has answered.
+func (c *conversation) resume(ctx context.Context, guest uint32) error {
+	seed := make([]byte, seedSize)
+	rand.Read(seed)
+	c.resuming = guest
+	c.heard()
+	return c.send(ctx, "the restored agent", wire.ToGuest{Restore: &wire.Restore{Guest: guest, UnixNS: time.Now().UnixNano(), Seed: seed}})
+}
+
+// seedSize is how much randomness a restored guest gets, in bytes.
+const seedSize = 64
+
+// resumed hears the agent's first word after it was restored. Anything else
+// would be of the guest that was saved.
+func (c *conversation) resumed(m wire.ToHost) error {
+	switch {
+	case m.Error != nil:
+		return fmt.Errorf("agent: %s: %s", m.Error.Doing, m.Error.Err)
+	case m.Restored == nil || m.Restored.Guest != c.resuming:
+		return errors.New("the agent sent rubbish: it does not know that it was restored")
+	}
+	c.resuming = 0
+	return nil
+}
+
+// warm has a program started that is run later, in guests that are restored.
+func (c *conversation) warm(ctx context.Context, w wire.Warm) error {
+	const doing = "the suites to be ready"
+	if err := c.send(ctx, doing, wire.ToGuest{Warm: &w}); err != nil {
+		return err
+	}
+	m, err := c.await(ctx, doing, answer)
+	if err != nil {
+		return err
+	}
+	if m.Warmed == nil {
+		return fmt.Errorf("wait for %s: the agent answered something else", doing)
+	}
+	return nil
+}
+
 // prepare lets the agent make the guest ready and tell what it found.
 func (c *conversation) prepare(ctx context.Context, p wire.Prepare) (wire.Facts, error) {
 	const doing = "the guest's facts"
@@ -353,12 +403,16 @@ func (c *conversation) settled(ctx context.Context, facts contract.Facts, before
 			return context.Cause(ctx)
 		}
 	}
+	if !facts.Config.DebugKmemleak {
+		return nil
+	}
 	_, err := c.measure(ctx, wire.Measure{Find: true})
 	return err
 }
 
-// run runs one program to its end and waits until all its output is here.
-func (c *conversation) run(ctx context.Context, p results.Program, argv []string) error {
+// run runs one program to its end and waits until all its output is here. With
+// warm it is the one that was started before the guest was saved.
+func (c *conversation) run(ctx context.Context, p results.Program, argv []string, warm bool) error {
 	c.mu.Lock()
 	c.program = p.ID
 	clear(c.arrived)
@@ -368,7 +422,7 @@ func (c *conversation) run(ctx context.Context, p results.Program, argv []string
 	}
 	doing := "program " + p.Name
 	err := c.send(ctx, doing, wire.ToGuest{Run: &wire.Run{
-		ID: p.ID, Name: p.Name, Argv: argv, Env: p.Env, TimeoutMS: p.Timeout.Milliseconds(), Host: p.Host && c.answer != nil, Privileges: string(p.Privileges),
+		ID: p.ID, Name: p.Name, Argv: argv, Env: p.Env, TimeoutMS: p.Timeout.Milliseconds(), Host: p.Host && c.answer != nil, Privileges: string(p.Privileges), Warm: warm,
 	}})
 	if err != nil {
 		return err

@@ -36,7 +36,7 @@ func converse(t *testing.T, scale float64, play script) (*verdict.Cell, error) {
 	}
 	host, guest := net.Pipe()
 	outHost, outGuest := net.Pipe()
-	c := newConversation(host, rec, scale, func(uint32, ktap.Test) {})
+	c := newConversation(host, rec.First(), scale, func(uint32, ktap.Test) {})
 	c.answer = func(ctx context.Context, r wire.Request) (wire.Reply, error) {
 		switch r.Do {
 		case wire.ReadMemory:
@@ -67,7 +67,7 @@ func converse(t *testing.T, scale float64, play script) (*verdict.Cell, error) {
 		if _, err := c.prepare(ctx, wire.Prepare{}); err != nil {
 			return err
 		}
-		return c.run(ctx, program, program.Argv)
+		return c.run(ctx, program, program.Argv, false)
 	}()
 	var hung *hungError
 	var lost *lostError
@@ -312,7 +312,7 @@ func TestConversationInterrupted(t *testing.T) {
 	host, guest := net.Pipe()
 	defer guest.Close()
 	defer host.Close()
-	c := newConversation(host, rec, 1, nil)
+	c := newConversation(host, rec.First(), 1, nil)
 	go c.listen()
 	why := errors.New("interrupted")
 	ctx, cancel := context.WithCancelCause(t.Context())

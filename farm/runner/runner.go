@@ -47,7 +47,10 @@ type Options struct {
 	Timeout time.Duration            // of each program; 0 is its own
 	Keep    bool                     // put all that is needed to boot again into the run directory
 	Command []string                 // the farm's own arguments, for the record
-	Tell    func(Progress)
+	// Isolation is what has a guest of its own; "" is every test, and every
+	// suite of a kernel with kmemleak.
+	Isolation results.Isolation
+	Tell      func(Progress)
 }
 
 // Progress is one thing that a user who watches wants to know. Cell is empty
@@ -60,6 +63,8 @@ type Progress struct {
 	Program string            // a program has started
 	Test    *ktap.Test        // a result line has arrived
 	Judged  *verdict.Cell     // the cell is over
+
+	Over bool // the Program is over
 }
 
 // Outcome is a finished run.
@@ -83,6 +88,7 @@ type run struct {
 	host     host
 	patience float64 // a factor; below 1 it is 1
 	mu       sync.Mutex
+	budget   *budget
 }
 
 // host is what this machine offers to guests.
@@ -120,6 +126,9 @@ func Run(ctx context.Context, plan matrix.Plan, opt Options) (*Outcome, error) {
 		return nil, err
 	}
 	if r.host, err = probe(ctx); err != nil {
+		return nil, err
+	}
+	if r.budget, err = newBudget(); err != nil {
 		return nil, err
 	}
 	if r.host.noKVM != "" {

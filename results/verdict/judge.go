@@ -21,43 +21,43 @@ import (
 // Judge derives the verdict of a cell from its record. An error means that the
 // record itself could not be read.
 func Judge(rec *results.Record) (*Cell, error) {
-	log, err := rec.Console()
+	guests, err := readGuests(rec)
 	if err != nil {
 		return nil, err
 	}
-	defer log.Close()
-	story := readStory(rec)
-	cons, err := readConsole(log, story.hung != nil)
-	if err != nil {
-		return nil, fmt.Errorf("classify console: %w", err)
-	}
-	cause := story.cause(cons)
-
+	first := guests[0]
 	cell := &Cell{
 		Name:    rec.Planned.Cell,
 		Kernel:  rec.Planned.Kernel,
 		Machine: rec.Planned.Machine,
 		Absent:  rec.Planned.Absent,
-		Verdict: cause.verdict,
-		Reason:  cause.reason,
+		Verdict: first.cause.verdict,
+		Reason:  first.cause.reason,
 		Dir:     rec.Dir,
 		Wall:    rec.Events[len(rec.Events)-1].Time.Sub(rec.Events[0].Time),
+		Guests:  howMany(guests),
 	}
 	for _, p := range rec.Planned.Programs {
-		judged, err := judgeProgram(rec, p, story, cons, cause)
+		judged, err := judgeParts(rec, p, guests)
 		if err != nil {
 			return nil, err
 		}
-		judged.excuse(story.clockRate())
 		cell.Programs = append(cell.Programs, judged)
 		cell.Verdict = Worst(cell.Verdict, judged.Verdict)
 	}
-	if cause.verdict != "" {
-		cell.Tail = cons.tail
-	}
-	cell.Findings = cons.outside
-	if rec.Planned.Measured && cause.verdict == "" {
-		if err := judgeLeaks(cell, rec.Planned.Facts, story.measured); err != nil {
+	for _, g := range guests {
+		if g.cause.verdict != "" && cell.Tail == nil {
+			cell.Tail = g.cons.tail
+			if cell.Reason == "" {
+				cell.Reason = g.named(rec.Planned, g.cause.reason)
+			}
+		}
+		cell.Verdict = Worst(cell.Verdict, g.cause.verdict)
+		cell.Findings = append(cell.Findings, g.cons.outside...)
+		if !rec.Planned.Measured || g.cause.verdict != "" {
+			continue
+		}
+		if err := judgeLeaks(cell, rec.Planned, g); err != nil {
 			return nil, err
 		}
 	}
@@ -97,10 +97,20 @@ type story struct {
 	taintBefore map[uint32]int64    // before a program ran
 	away        map[uint32][]string // devices that a program left unplugged
 	measured    []wire.Measured
+	saved       []saved // as the guest was saved
+	unsavable   string  // why it could not be saved
 	exitedAt    map[uint32]time.Time
 }
 
-func readStory(rec *results.Record) story {
+// saved is what was known of a guest when it was saved.
+type saved struct {
+	measured wire.Measured
+	taint    int64
+}
+
+// readStory reads what the events tell of one guest. from is what was known of
+// the one that it goes on from; nil for one that was booted.
+func readStory(rec *results.Record, guest uint32, from *saved) story {
 	s := story{
 		running: make(map[uint32]time.Time),
 		exited:  make(map[uint32]*wire.Exited),
@@ -113,8 +123,13 @@ func readStory(rec *results.Record) story {
 	}
 	var last uint32
 	var taint int64
+	if from != nil {
+		taint = from.taint
+		s.measured = []wire.Measured{from.measured}
+	}
 	for _, e := range rec.Events {
 		switch {
+		case e.Guest != guest:
 		case e.Running != nil:
 			last = e.Running.ID
 			s.running[last] = e.Time
@@ -132,6 +147,14 @@ func readStory(rec *results.Record) story {
 			taint = e.Agent.Bound.Taint
 		case e.Agent != nil && e.Agent.Error != nil && last != 0:
 			s.refused[last] = e.Agent.Error
+		case e.Saved != nil && e.Saved.Err == "":
+			now := saved{taint: taint}
+			if n := len(s.measured); n > 0 {
+				now.measured = s.measured[n-1]
+			}
+			s.saved = append(s.saved, now)
+		case e.Saved != nil:
+			s.unsavable = e.Saved.Err
 		case e.Away != nil:
 			s.away[e.Away.Run] = e.Away.BDFs
 		case e.Hung != nil && s.hung == nil:
@@ -226,7 +249,9 @@ func lastLine(text string) string {
 	return text[strings.LastIndexByte(text, '\n')+1:]
 }
 
-func judgeProgram(rec *results.Record, p results.Program, s story, cons *consoleLog, why cause) (Program, error) {
+// judgeProgram judges what a program did in one guest.
+func judgeProgram(rec *results.Record, p results.Program, g *guest) (Program, error) {
+	s, cons, why := g.story, g.cons, g.cause
 	out := Program{ID: p.ID, Name: p.Name}
 	tell := func(v Verdict, format string, args ...any) {
 		out.Verdict = Worst(out.Verdict, v)
@@ -243,7 +268,7 @@ func judgeProgram(rec *results.Record, p results.Program, s story, cons *console
 		return out, nil
 	}
 
-	report, facts, kept, err := readKTAP(rec, p.ID)
+	report, facts, kept, err := readKTAP(rec, g.number, p.ID)
 	if err != nil {
 		return out, err
 	}
@@ -306,7 +331,7 @@ func judgeProgram(rec *results.Record, p results.Program, s story, cons *console
 	failed := false
 	for i := range out.Tests {
 		t := &out.Tests[i]
-		t.Wall = cons.took[timed{p.ID, t.Name}]
+		t.Wall, t.Guest = cons.took[timed{p.ID, t.Name}], g.number
 		failed = failed || !t.Verdict.Good() || t.Verdict == XFail
 		for _, f := range cons.inTest(p.ID, t.Name) {
 			t.Findings = append(t.Findings, f)
@@ -331,6 +356,7 @@ func judgeProgram(rec *results.Record, p results.Program, s story, cons *console
 			tell(Fail, "the kernel's taint has the new bits %#x, and the console does not say why", bits)
 		}
 	}
+	out.excuse(s.clockRate())
 	if out.Verdict == "" {
 		out.Verdict = Skip
 	}
@@ -382,8 +408,8 @@ func signalName(n int) string {
 
 // readKTAP parses what a program printed, with the facts that it found, if it
 // tells them, and counts its bytes.
-func readKTAP(rec *results.Record, id uint32) (report ktap.Report, facts string, kept int64, err error) {
-	out, err := rec.Output(id, wire.Stdout)
+func readKTAP(rec *results.Record, guest, id uint32) (report ktap.Report, facts string, kept int64, err error) {
+	out, err := rec.OutputOf(guest, id, wire.Stdout)
 	if err != nil {
 		return ktap.Report{}, "", 0, err
 	}

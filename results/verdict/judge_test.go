@@ -259,9 +259,9 @@ func (c tale) record(t *testing.T) *results.Record {
 	}
 	must(w.Event(results.Event{Running: &results.Running{ID: 1}}))
 	if c.out != "" {
-		must(w.Chunk(wire.Chunk{Run: 1, Stream: wire.Stdout, Data: []byte(c.out)}))
+		must(w.First().Chunk(wire.Chunk{Run: 1, Stream: wire.Stdout, Data: []byte(c.out)}))
 	}
-	must(w.Console([]byte(c.console)))
+	must(w.First().Console([]byte(c.console)))
 	if c.exit != nil {
 		exit := *c.exit
 		exit.Stdout = int64(len(c.out))
@@ -292,7 +292,7 @@ func TestLostOutput(t *testing.T) {
 	}
 	out := "1..1\nok 1 a\n"
 	w.Event(results.Event{Running: &results.Running{ID: 1}})
-	w.Chunk(wire.Chunk{Run: 1, Stream: wire.Stdout, Data: []byte(out)})
+	w.First().Chunk(wire.Chunk{Run: 1, Stream: wire.Stdout, Data: []byte(out)})
 	w.Event(results.Event{Agent: &wire.ToHost{Exited: &wire.Exited{ID: 1, Stdout: int64(len(out)) + 1}}})
 	w.Event(results.Event{Ended: &results.Ended{}})
 	if err := w.Close(); err != nil {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"noiommu-farm/guestagent/wire"
+	"noiommu-farm/results"
 	"noiommu-farm/results/console"
 	"noiommu-farm/suites/contract"
 )
@@ -38,20 +39,21 @@ func Lost(facts contract.Facts, before, after wire.Measured) []string {
 	return lost
 }
 
-// judgeLeaks judges what a cell has lost.
-func judgeLeaks(cell *Cell, facts contract.Facts, measured []wire.Measured) error {
+// judgeLeaks judges what a guest has lost, one that was restored since then.
+func judgeLeaks(cell *Cell, planned results.Planned, g *guest) error {
+	facts, measured := planned.Facts, g.story.measured
 	tell := func(v Verdict, reason string) {
 		cell.Verdict = Worst(cell.Verdict, v)
 		if cell.Reason == "" {
-			cell.Reason = reason
+			cell.Reason = g.named(planned, reason)
 		}
 	}
 	if len(measured) < 2 {
 		tell(Infra, "what the kernel has allocated was not measured before and after")
 		return nil
 	}
-	first, last := measured[0], measured[len(measured)-1]
-	if lost := Lost(facts, first, last); len(lost) > 0 {
+	before, last := measured[0], measured[len(measured)-1]
+	if lost := Lost(facts, before, last); len(lost) > 0 {
 		tell(Fail, "leak: "+strings.Join(lost, ", ")+" after the last program")
 	}
 	leaks, err := console.Classify(strings.NewReader(last.Leaks))

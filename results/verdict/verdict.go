@@ -54,6 +54,7 @@ type Test struct {
 	Name        string            `json:"name"`
 	Verdict     Verdict           `json:"verdict"`
 	Reason      string            `json:"reason,omitempty"`
+	Guest       uint32            `json:"guest,omitempty"`   // of the cell, in which it ran; 0 is the first
 	Wall        time.Duration     `json:"wall_ns,omitempty"` // by the guest's clock; 0 where the program does not mark its tests
 	Evidence    map[string]int64  `json:"evidence,omitempty"`
 	Diagnostics []string          `json:"diagnostics,omitempty"`
@@ -84,7 +85,15 @@ type Cell struct {
 	Findings []console.Finding `json:"findings,omitempty"` // outside every program
 	Tail     []string          `json:"tail,omitempty"`     // the console's last lines, of a cell that ended early
 	Wall     time.Duration     `json:"wall_ns"`            // plan to end
+	Guests   Guests            `json:"guests"`
 	Dir      string            `json:"dir"`
+}
+
+// Guests says in how many guests a cell was carried out.
+type Guests struct {
+	Booted   int    `json:"booted"`
+	Restored int    `json:"restored,omitempty"`
+	Why      string `json:"why,omitempty"` // why none was restored, although it was wanted
 }
 
 // Counts are numbers of tests by verdict.

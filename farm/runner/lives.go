@@ -1,0 +1,356 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package runner
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"noiommu-farm/farm/machine"
+	"noiommu-farm/guestagent/wire"
+	"noiommu-farm/results"
+	"noiommu-farm/results/verdict"
+)
+
+// lives are those of a cell's guests.
+type lives struct {
+	*run
+	rec     *results.CellWriter
+	dir     string
+	cell    *prepared
+	plan    cellPlan
+	machine machine.Machine
+	past    verdict.Cell // as the last run left it
+
+	guests errgroup.Group // all but the first; their errors say that the record is not whole
+	number atomic.Uint32  // of the last one
+
+	mu   sync.Mutex
+	open map[uint32]int // parts of a program that are not over
+}
+
+// alone says whether one guest is enough.
+func (l *lives) alone() bool {
+	switch l.plan.planned.Isolation {
+	case results.PerCell, "":
+		return true
+	}
+	return len(l.parts(false))+len(l.parts(true)) < 2
+}
+
+// parts are what has a guest of its own before any device is bound, or when all
+// are. What comes at the end of a cell stays with the first guest.
+func (l *lives) parts(unbound bool) []part {
+	programs := l.plan.phases.bound
+	if unbound {
+		programs = l.plan.phases.unbound
+	}
+	return parts(programs, l.plan.planned.Isolation)
+}
+
+// first boots the first guest of the cell. Without a guest the error is that of
+// the record; what went wrong is an event.
+func (l *lives) first(ctx context.Context, savable bool) (s *session, release func(), err error) {
+	if release, err = l.budget.take(ctx, l.machine.CPUs, l.machine.MemoryMiB); err == nil {
+		s, err = l.boot(ctx, l.rec.First(), savable)
+		if err != nil {
+			release()
+		}
+	}
+	if err != nil {
+		return nil, nil, l.rec.Event(results.Event{Infra: &results.Infra{Err: err.Error()}})
+	}
+	if err := writeScript(filepath.Join(l.dir, "qemu.sh"), s.guest.CommandLine()); err != nil {
+		release()
+		return nil, nil, errors.Join(err, s.end(ctx, err, 0))
+	}
+	if l.cell.booted != nil {
+		l.cell.booted()
+	}
+	return s, release, nil
+}
+
+// boot starts a guest and begins to record it.
+func (l *lives) boot(ctx context.Context, rec *results.GuestWriter, savable bool) (*session, error) {
+	guest, err := machine.Boot(ctx, l.machine, machine.BootOptions{Savable: savable})
+	if err != nil {
+		return nil, err
+	}
+	if err := rec.Event(results.Event{Booted: &results.Booted{Command: guest.CommandLine()}}); err != nil {
+		guest.Close()
+		return nil, err
+	}
+	return l.begin(guest, rec), nil
+}
+
+// together runs all programs in one guest.
+func (l *lives) together(ctx context.Context) error {
+	s, release, err := l.first(ctx, false)
+	if s == nil {
+		return err
+	}
+	defer release()
+	return s.end(ctx, s.wholeCell(ctx), 0)
+}
+
+func (s *session) wholeCell(ctx context.Context) error {
+	err := s.prepare(ctx)
+	if err == nil {
+		err = s.each(ctx, s.plan.phases.unbound)
+	}
+	if err == nil {
+		err = s.bind(ctx)
+	}
+	if err == nil {
+		err = s.each(ctx, s.plan.phases.bound)
+	}
+	return s.lastly(ctx, err)
+}
+
+// lastly does what comes at the end of a guest in which all went well.
+func (s *session) lastly(ctx context.Context, err error) error {
+	if err == nil {
+		err = s.each(ctx, s.plan.phases.atEnd)
+	}
+	if err == nil {
+		err = s.settled(ctx)
+	}
+	return err
+}
+
+// apart gives every part a guest of its own: one that goes on from the first
+// one, as that was before anything was tested.
+func (l *lives) apart(ctx context.Context) error {
+	l.open = make(map[uint32]int)
+	for _, p := range slices.Concat(l.parts(true), l.parts(false)) {
+		l.open[p.program.ID]++
+	}
+	s, release, err := l.first(ctx, true)
+	if s == nil {
+		return err
+	}
+	how := s.prepare(ctx)
+	if how == nil {
+		how = s.saveFor(ctx, true)
+	}
+	if how == nil {
+		how = s.bind(ctx)
+	}
+	if how == nil {
+		how = s.saveFor(ctx, false)
+	}
+	err = s.end(ctx, s.lastly(ctx, how), 0)
+	release()
+	return errors.Join(err, l.guests.Wait())
+}
+
+// saveFor saves the guest, and has all parts that go on from there begin.
+func (s *session) saveFor(ctx context.Context, unbound bool) error {
+	all := s.parts(unbound)
+	if len(all) == 0 {
+		return nil
+	}
+	longestFirst(all, s.walls())
+	if s.plan.planned.Measured {
+		now, err := s.talk.measure(ctx, wire.Measure{})
+		if err != nil {
+			return err
+		}
+		s.before = now
+	}
+	if i := slices.IndexFunc(all, func(p part) bool { return p.warm() }); i >= 0 {
+		err := s.talk.warm(ctx, wire.Warm{
+			Argv: append([]string{suitesPath}, s.all...), Env: all[i].program.Env, Host: true,
+		})
+		if err != nil {
+			return err
+		}
+	}
+	saved, err := s.guest.Save(ctx)
+	var not *machine.NotSavableError
+	switch {
+	case errors.As(err, &not):
+		if err := s.rec.Event(results.Event{Saved: &results.Saved{Err: not.Reason}}); err != nil {
+			return err
+		}
+		s.guests.Go(func() error { return s.bootEach(ctx, unbound) })
+		return nil
+	case err != nil:
+		return err
+	}
+	if err := s.rec.Event(results.Event{Saved: &results.Saved{}}); err != nil {
+		saved.Close()
+		return err
+	}
+	s.saves++
+	from := &origin{session: s, saved: saved, before: s.before, n: s.saves}
+	s.guests.Go(func() error { return s.restoreEach(ctx, all, from) })
+	return nil
+}
+
+// origin is the first guest as it was when it was saved.
+type origin struct {
+	*session
+	saved  *machine.Saved
+	before wire.Measured
+	n      int // counts the saves from 1
+}
+
+// restoreEach restores a guest for each part, as many at a time as the machine
+// allows.
+func (l *lives) restoreEach(ctx context.Context, all []part, from *origin) error {
+	// A QEMU is started while the guests before it are still busy.
+	ready := make(chan standby)
+	stop := make(chan struct{})
+	go func() {
+		defer close(ready)
+		for range all {
+			var one standby
+			one.Standby, one.err = from.saved.Standby(ctx, machine.BootOptions{})
+			select {
+			case ready <- one:
+			case <-stop:
+				one.close()
+				return
+			}
+		}
+	}()
+	var guests errgroup.Group
+	var err error
+	for _, p := range all {
+		var release func()
+		if release, err = l.budget.take(ctx, l.machine.CPUs, l.machine.MemoryMiB); err != nil {
+			// What has not begun is not recorded as begun.
+			err = l.rec.Event(results.Event{Infra: &results.Infra{Err: err.Error()}})
+			break
+		}
+		one := <-ready
+		guests.Go(func() error {
+			defer release()
+			return l.restored(ctx, p, one, from)
+		})
+	}
+	close(stop)
+	err = errors.Join(err, guests.Wait())
+	for one := range ready {
+		one.close()
+	}
+	from.saved.Close()
+	return err
+}
+
+// standby is a QEMU that waits, or why there is none.
+type standby struct {
+	*machine.Standby
+	err error
+}
+
+func (s standby) close() {
+	if s.err == nil {
+		s.Close()
+	}
+}
+
+// assigned begins to record another guest.
+func (l *lives) assigned(p part, restored int) (uint32, *results.GuestWriter, error) {
+	n := l.number.Add(1)
+	rec, err := l.rec.Guest(n, results.Assigned{Program: p.program.ID, Tests: p.tests, Restored: restored})
+	l.Tell(Progress{Cell: l.cell.Name, Program: p.program.Name})
+	return n, rec, err
+}
+
+// done notes that a part is over.
+func (l *lives) done(p part) {
+	l.mu.Lock()
+	l.open[p.program.ID]--
+	last := l.open[p.program.ID] == 0
+	l.mu.Unlock()
+	if last {
+		l.Tell(Progress{Cell: l.cell.Name, Program: p.program.Name, Over: true})
+	}
+}
+
+// restored is the life of a guest that goes on from another.
+func (l *lives) restored(ctx context.Context, p part, in standby, from *origin) error {
+	defer l.done(p)
+	n, rec, err := l.assigned(p, from.n)
+	if err != nil {
+		in.close()
+		return err
+	}
+	var guest *machine.Guest
+	if err = in.err; err == nil {
+		guest, err = in.Restore(ctx)
+	}
+	if err != nil {
+		return errors.Join(rec.Event(results.Event{Infra: &results.Infra{Err: err.Error()}}), rec.Close())
+	}
+	s := l.begin(guest, rec)
+	s.before, s.bdfs, s.all = from.before, from.bdfs, from.all
+	how := s.talk.resume(ctx, n)
+	if how == nil {
+		how = s.talk.run(ctx, p.program, fillIn(p.program.Argv, s.bdfs, s.all), p.warm())
+	}
+	if how == nil {
+		_, how = s.left(p.program.ID)
+	}
+	if how == nil {
+		how = s.settled(ctx)
+	}
+	thrown := p.program.ID
+	if countCheckers(l.cell.build.Config) > 0 {
+		thrown = 0 // the kernel may have more to say
+	}
+	return errors.Join(s.end(ctx, how, thrown), rec.Close())
+}
+
+// bootEach boots a guest for each program: one that cannot be saved.
+func (l *lives) bootEach(ctx context.Context, unbound bool) error {
+	programs := l.plan.phases.bound
+	if unbound {
+		programs = l.plan.phases.unbound
+	}
+	all := parts(programs, results.PerSuite)
+	longestFirst(all, l.walls())
+	var guests errgroup.Group
+	for _, p := range all {
+		release, err := l.budget.take(ctx, l.machine.CPUs, l.machine.MemoryMiB)
+		if err != nil {
+			return errors.Join(l.rec.Event(results.Event{Infra: &results.Infra{Err: err.Error()}}), guests.Wait())
+		}
+		guests.Go(func() error {
+			defer release()
+			return l.another(ctx, p, unbound)
+		})
+	}
+	return guests.Wait()
+}
+
+// another is the life of a guest that is booted for one program.
+func (l *lives) another(ctx context.Context, p part, unbound bool) error {
+	_, rec, err := l.assigned(p, 0)
+	if err != nil {
+		return err
+	}
+	s, err := l.boot(ctx, rec, false)
+	if err != nil {
+		return errors.Join(rec.Event(results.Event{Infra: &results.Infra{Err: err.Error()}}), rec.Close())
+	}
+	how := s.prepare(ctx)
+	if how == nil && !unbound {
+		how = s.bind(ctx)
+	}
+	if how == nil {
+		how = s.each(ctx, []results.Program{p.program})
+	}
+	if how == nil {
+		how = s.settled(ctx)
+	}
+	return errors.Join(s.end(ctx, how, 0), rec.Close())
+}

@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"noiommu-farm/farm/machine"
+	"noiommu-farm/farm/qmp"
+	"noiommu-farm/guestagent/wire"
+	"noiommu-farm/results"
+	"noiommu-farm/results/ktap"
+	"noiommu-farm/results/verdict"
+)
+
+// session is one guest of a cell and all that is recorded of it.
+type session struct {
+	*lives
+	rec      *results.GuestWriter
+	guest    *machine.Guest
+	talk     *conversation
+	requests *desk
+	before   wire.Measured       // what the kernel has allocated when nothing was tested yet
+	bdfs     map[string][]string // functions under test, by model
+	all      []string            // of them
+	saves    int                 // how often it was saved
+
+	shutdown *qmp.Subscription
+	pumps    sync.WaitGroup
+	logged   *marks
+	logErr   error // of the console; after the pumps
+}
+
+// begin begins to record a guest whose QEMU runs.
+func (l *lives) begin(guest *machine.Guest, rec *results.GuestWriter) *session {
+	s := &session{lives: l, rec: rec, guest: guest, shutdown: guest.Monitor.Subscribe("SHUTDOWN"), logged: newMarks()}
+	names := make(map[uint32]string)
+	for _, p := range l.plan.planned.Programs {
+		names[p.ID] = p.Name
+	}
+	s.talk = newConversation(guest.Control(), rec, l.scale(l.cell), func(id uint32, t ktap.Test) {
+		l.Tell(Progress{Cell: l.cell.Name, Program: names[id], Test: &t})
+	})
+	s.requests = newDesk(guest, l.machine, s.talk.patience(unplugPatience))
+	s.talk.answer = s.requests.answer
+	s.pumps.Go(s.talk.listen)
+	s.pumps.Go(func() { s.talk.collect(guest.Output()) })
+	s.pumps.Go(func() { s.logErr = s.pumpConsole(guest.Console()) })
+	return s
+}
+
+// prepare shakes hands, has the guest made ready and sees whether it is the one
+// that was planned.
+func (s *session) prepare(ctx context.Context) error {
+	if err := s.talk.hello(ctx); err != nil {
+		return err
+	}
+	planned := s.plan.planned
+	facts, err := s.talk.prepare(ctx, wire.Prepare{
+		Hugepages:   s.cell.Hugepages,
+		Hugepages1G: s.cell.Hugepages1G,
+		CoreLimit:   coreLimit,
+		Params:      []string{verdict.UnsafeModeParam},
+	})
+	if err != nil {
+		return err
+	}
+	if diff := verdict.FactsDiffer(planned, facts); len(diff) > 0 {
+		return errors.New(verdict.DescribeDifferences(diff))
+	}
+	if verdict.Belies(planned, facts) != "" {
+		return errBelied
+	}
+	if planned.Measured {
+		if s.before, err = s.talk.measure(ctx, wire.Measure{Forget: true}); err != nil {
+			return err
+		}
+	}
+	s.bdfs, s.all = addresses(s.cell.machine.Devices, facts.PCI)
+	return nil
+}
+
+// errBelied says that what the guest is, is the verdict on the cell already.
+var errBelied = errors.New("the kernel belies its configuration")
+
+// bind binds every function under test.
+func (s *session) bind(ctx context.Context) error { return s.talk.bind(ctx, s.all, 0) }
+
+// each runs programs one after the other.
+func (s *session) each(ctx context.Context, list []results.Program) error {
+	for _, p := range list {
+		s.Tell(Progress{Cell: s.cell.Name, Program: p.Name})
+		if err := s.talk.run(ctx, p, fillIn(p.Argv, s.bdfs, s.all), false); err != nil {
+			return err
+		}
+		if err := s.putBack(ctx, p.ID); err != nil {
+			return err
+		}
+		s.Tell(Progress{Cell: s.cell.Name, Program: p.Name, Over: true})
+	}
+	return nil
+}
+
+// settled waits until the kernel has back what the programs used.
+func (s *session) settled(ctx context.Context) error {
+	if !s.plan.planned.Measured {
+		return nil
+	}
+	return s.talk.settled(ctx, s.plan.planned.Facts, s.before)
+}
+
+// left records what a program left unplugged.
+func (s *session) left(id uint32) ([]string, error) {
+	away := s.requests.away()
+	if len(away) == 0 {
+		return nil, nil
+	}
+	return away, s.rec.Event(results.Event{Away: &results.Away{Run: id, BDFs: away}})
+}
+
+// putBack plugs and binds what a program left unplugged, for those after it.
+func (s *session) putBack(ctx context.Context, id uint32) error {
+	away, err := s.left(id)
+	if err != nil || len(away) == 0 {
+		return err
+	}
+	if err := s.requests.restore(ctx); err != nil {
+		return err
+	}
+	return s.talk.bind(ctx, away, s.talk.patience(answer))
+}
+
+// end ends the guest, however the conversation ended, and closes the record of
+// it. A guest that is not needed any more is let down by its own kernel, or
+// thrown away when all that it had to say of that program was read.
+func (s *session) end(ctx context.Context, how error, thrown uint32) error {
+	defer s.guest.Close()
+	defer s.shutdown.Close()
+	defer s.requests.close()
+	var killed bool
+	var err error
+	if how == nil && thrown != 0 {
+		if how = s.logged.await(ctx, thrown, s.talk.patience(drain)); how == nil {
+			s.guest.Kill()
+			killed = true
+		}
+	}
+	if !killed {
+		killed, err = s.conclude(ctx, how)
+	}
+	for range s.talk.said {
+		// What an agent says after the end is recorded, and answered by nobody.
+	}
+	s.pumps.Wait()
+	if err != nil || s.logErr != nil {
+		return errors.Join(err, s.logErr)
+	}
+	end := ended(s.guest, killed)
+	end.ConsoleDropped = s.rec.ConsoleDropped()
+	select {
+	case e := <-s.shutdown.Events():
+		end.Shutdown, _ = e.Data["reason"].(string)
+	default: // QEMU did not live to say why
+	}
+	return s.rec.Event(results.Event{Ended: end})
+}
+
+// conclude ends the guest, however the conversation ended, and records why it
+// ended early if it did. It says whether QEMU had to be killed.
+func (s *session) conclude(ctx context.Context, end error) (killed bool, err error) {
+	rec, guest, talk := s.rec, s.guest, s.talk
+	var hung *hungError
+	var lost *lostError
+	if end == nil || errors.Is(end, errBelied) {
+		// The ordinary way down goes through the kernel's own shutdown, which
+		// is tested by it.
+		const doing = "the guest to power off"
+		if end = talk.send(ctx, doing, wire.ToGuest{PowerOff: &wire.PowerOff{}}); end == nil {
+			if over(guest, talk.patience(answer)) {
+				return false, nil
+			}
+			end = &hungError{doing}
+		}
+	}
+	switch {
+	case errors.As(end, &hung):
+		err = rec.Event(results.Event{Hung: &results.Hung{Doing: hung.doing}})
+		whereItHangs(ctx, guest)
+	case errors.As(end, &lost):
+		err = rec.Event(results.Event{Lost: &results.Lost{Doing: lost.doing}})
+		// QEMU ends by itself after a panic (-no-reboot) and tells how.
+		over(guest, talk.patience(grace))
+	case errors.Is(end, results.ErrNotRecorded):
+		err = end
+	default:
+		err = rec.Event(results.Event{Infra: &results.Infra{Err: end.Error()}})
+	}
+	killed = guest.ExitState() == nil
+	guest.Kill()
+	return killed, err
+}
+
+// over waits for the end of QEMU, and says whether it came in time.
+func over(guest *machine.Guest, limit time.Duration) bool {
+	select {
+	case <-guest.Done():
+		return true
+	case <-time.After(limit):
+		return false
+	}
+}
+
+// whereItHangs makes a guest that no longer answers show its stacks: an NMI
+// reaches a processor whose interrupts are off.
+func whereItHangs(ctx context.Context, guest *machine.Guest) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	if guest.InjectNMI(ctx) == nil {
+		over(guest, grace)
+	}
+}
+
+func ended(guest *machine.Guest, killed bool) *results.Ended {
+	state := guest.Wait()
+	e := &results.Ended{QEMU: state.String(), Code: state.ExitCode(), Killed: killed, Stderr: guest.Stderr()}
+	if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() && !killed {
+		e.Signal = int(ws.Signal())
+	}
+	return e
+}
+
+// pumpConsole records the console until the guest is gone. It goes on reading
+// when it can no longer record: a full serial port would stop the guest.
+func (s *session) pumpConsole(console io.Reader) error {
+	defer s.logged.over()
+	buf := make([]byte, 32<<10)
+	var lines ktap.Lines
+	var failed error
+	for {
+		n, err := console.Read(buf)
+		if n > 0 && failed == nil {
+			failed = s.rec.Console(buf[:n])
+			lines.Feed(buf[:n], s.logged.line)
+		}
+		if err != nil {
+			return failed
+		}
+	}
+}
+
+// marks notes the markers of programs that have ended on a console.
+type marks struct {
+	mu    sync.Mutex
+	last  uint32
+	more  chan struct{} // poked when last changes
+	ended chan struct{} // closed at the console's end
+}
+
+func newMarks() *marks { return &marks{more: make(chan struct{}, 1), ended: make(chan struct{})} }
+
+func (m *marks) over() { close(m.ended) }
+
+func (m *marks) line(line string, _ int) {
+	_, text, ok := strings.Cut(line, wire.Marker+" end ")
+	if !ok {
+		return
+	}
+	id, err := strconv.ParseUint(strings.TrimRight(text, "\r\n "), 10, 32)
+	if err != nil {
+		return
+	}
+	m.mu.Lock()
+	m.last = uint32(id)
+	m.mu.Unlock()
+	select {
+	case m.more <- struct{}{}:
+	default:
+	}
+}
+
+// await waits until the console has come to the end of a program: it is slower
+// than the ports.
+func (m *marks) await(ctx context.Context, program uint32, limit time.Duration) error {
+	deadline := time.NewTimer(limit)
+	defer deadline.Stop()
+	for {
+		m.mu.Lock()
+		last := m.last
+		m.mu.Unlock()
+		if last == program {
+			return nil
+		}
+		select {
+		case <-m.more:
+		case <-m.ended:
+			return &lostError{"the end of the program on the console"}
+		case <-deadline.C:
+			return fmt.Errorf("the console did not come to the end of program %d within %s", program, limit)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
