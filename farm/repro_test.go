@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"debug/elf"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -66,13 +69,19 @@ func TestRepro(t *testing.T) {
 	}
 
 	code, out, stderr = tryAgain(t, runs, "--strace", "latest/debian-7.3_noiommu_none/ND-04")
-	trace, _ := filepath.Glob(filepath.Join(o.dir, "repro", "*", "cells", "*", "strace.txt"))
+	trace, _ := filepath.Glob(filepath.Join(o.dir, "repro", "latest", "cells", "*", "strace.txt"))
 	if code != 0 || len(trace) != 1 {
 		t.Fatalf("--strace: exit code %d, %v\n%s%s", code, trace, out, stderr)
 	}
 	if text, err := os.ReadFile(trace[0]); err != nil || !bytes.Contains(text, []byte("execve(\"/suites/suites\", [\"/suites/suites\", \"-test\", \"ND-04\"")) {
 		t.Errorf("strace.txt: %v\n%.1000s", err, text)
 	}
+
+	code, out, stderr = tryAgain(t, runs, "--dump", "latest/debian-7.3_noiommu_none/ND-04")
+	if code != 0 {
+		t.Fatalf("--dump: exit code %d\n%s%s", code, out, stderr)
+	}
+	checkMemory(t, o.dir)
 
 	capsule := filepath.Join(t.TempDir(), "c.tar.zst")
 	if code, out, stderr := farmVerb(t, "capsule", "--out", runs, "-o", capsule, "latest"); code != 0 {
@@ -82,6 +91,56 @@ func TestRepro(t *testing.T) {
 	code, out, stderr = farmVerb(t, "repro", "--out", elsewhere, "--cache", filepath.Join(elsewhere, "no-cache"), capsule)
 	if code != 1 || !strings.Contains(out, "the same way in 1 of 1") {
 		t.Errorf("replay: exit code %d\n%s%s", code, out, stderr)
+	}
+}
+
+// checkMemory looks into the memory of a guest as a debugger does: what the
+// kernel says of itself is where its symbols say.
+func checkMemory(t *testing.T, run string) {
+	t.Helper()
+	cell := filepath.Join(run, "repro", "latest", "cells", "debian-7.3_noiommu_none")
+	memory, err := elf.Open(filepath.Join(cell, "memory.elf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer memory.Close()
+	script, err := os.ReadFile(filepath.Join(cell, "qemu.sh"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	kernel := regexp.MustCompile(`/[^ ']*/vmlinux`).FindString(string(script))
+	vmlinux, err := elf.Open(kernel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer vmlinux.Close()
+	symbols, err := vmlinux.Symbols()
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := slices.IndexFunc(symbols, func(s elf.Symbol) bool { return s.Name == "linux_banner" })
+	if at < 0 {
+		t.Fatal("the kernel has no linux_banner")
+	}
+	banner, found := symbols[at].Value, false
+	for _, p := range memory.Progs {
+		if p.Type == elf.PT_NOTE {
+			notes := make([]byte, p.Filesz)
+			if _, err := p.ReadAt(notes, 0); err != nil || !bytes.Contains(notes, []byte("VMCOREINFO\x00")) || !bytes.Contains(notes, []byte("SYMBOL(swapper_pg_dir)=ffffffff")) {
+				t.Errorf("notes: %v %q", err, notes)
+			}
+		}
+		if p.Type != elf.PT_LOAD || banner < p.Vaddr || banner-p.Vaddr >= p.Filesz {
+			continue
+		}
+		text := make([]byte, len("Linux version 7.3"))
+		if _, err := p.ReadAt(text, int64(banner-p.Vaddr)); err != nil || string(text) != "Linux version 7.3" {
+			t.Errorf("linux_banner is %q, %v", text, err)
+		}
+		found = true
+	}
+	if !found {
+		t.Error("the memory does not have the kernel")
 	}
 }
 

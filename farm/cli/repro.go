@@ -27,6 +27,7 @@ type reproCmd struct {
 	Break  []string `help:"With --gdb: break on this function instead. May be repeated." placeholder:"FUNCTION" sep:"none"`
 	Trace  []string `help:"Record functions (iommufd_*) and events (irq:irq_handler_entry) of the kernel meanwhile. Needs a kernel with --config NAME,trace." placeholder:"PATTERN" xor:"how"`
 	Strace bool     `help:"Write down every system call of the test's program meanwhile." xor:"how"`
+	Dump   bool     `help:"Write the guest's memory when it is over: an ELF core that crash and drgn open." xor:"how"`
 	Lines  bool     `help:"Boot nothing: tell the source lines of what the kernel complained of. Builds it once more, with debug information for VFIO and the IOMMU drivers." xor:"how"`
 	JSON   bool     `name:"json" help:"Print the results as JSON."`
 	Cache  string   `help:"Directory of sources, builds and images." default:"${cache}" placeholder:"DIR"`
@@ -67,7 +68,7 @@ func (c *reproCmd) Run(s *surroundings) error {
 	}
 	defer done()
 	switch {
-	case (c.Shell || c.GDB || c.Strace || c.Lines || len(c.Trace) > 0) && len(cases) > 1:
+	case (c.Shell || c.GDB || c.Strace || c.Dump || c.Lines || len(c.Trace) > 0) && len(cases) > 1:
 		var names []string
 		for _, one := range cases {
 			names = append(names, one.Where())
@@ -90,17 +91,11 @@ func (c *reproCmd) Run(s *surroundings) error {
 		switch {
 		case c.GDB:
 			r, err = c.debug(s, one, opt, watch)
-		case len(c.Trace) > 0:
-			var trace string
-			r, trace, err = repro.Trace(s.ctx, one, c.Trace, opt)
-			if trace != "" {
-				watch.note("trace in " + trace)
-			}
-		case c.Strace:
-			var trace string
-			r, trace, err = repro.Strace(s.ctx, one, opt)
-			if trace != "" {
-				watch.note("system calls in " + trace)
+		case len(c.Trace) > 0, c.Strace, c.Dump:
+			var file string
+			r, file, err = c.record(s.ctx, one, opt)
+			if file != "" {
+				watch.note("recorded in " + file)
 			}
 		default:
 			r, err = repro.Tries(s.ctx, one, c.Tries, opt)
@@ -116,6 +111,17 @@ func (c *reproCmd) Run(s *surroundings) error {
 		return err
 	}
 	return conclude(s.stderr, worst(all), errors.Join(err, c.show(s, all)))
+}
+
+// record tries a case with something written down, into a file.
+func (c *reproCmd) record(ctx context.Context, one repro.Case, opt repro.Options) (repro.Result, string, error) {
+	switch {
+	case c.Strace:
+		return repro.Strace(ctx, one, opt)
+	case c.Dump:
+		return repro.Dump(ctx, one, opt)
+	}
+	return repro.Trace(ctx, one, c.Trace, opt)
 }
 
 // load finds the cases of what was named. done removes what it unpacked.
@@ -158,7 +164,10 @@ func (c *reproCmd) load(ctx context.Context, opt *repro.Options, watch *progress
 
 // lines prints what the kernel complained of, with its source lines.
 func (c *reproCmd) lines(s *surroundings, one repro.Case, opt repro.Options, watch *progress) error {
-	log, err := repro.Lines(s.ctx, one, opt)
+	log, vmlinux, err := repro.Lines(s.ctx, one, opt)
+	if err == nil {
+		watch.note("debug information in " + vmlinux)
+	}
 	watch.close()
 	if err != nil {
 		return err

@@ -27,16 +27,16 @@ var described = []string{"drivers/vfio", "drivers/iommu"}
 // function, file and line below each place of it in the code of VFIO, iommufd
 // and the IOMMU drivers, and those of what was inlined there. The first time a
 // kernel like the case's is built for it. Nothing boots. It is empty when the
-// kernel did not complain.
-func Lines(ctx context.Context, c Case, opt Options) ([]string, error) {
+// kernel did not complain. vmlinux is the path of that kernel, for a debugger.
+func Lines(ctx context.Context, c Case, opt Options) (text []string, vmlinux string, err error) {
 	log, err := c.complaints()
-	if err != nil || len(log) == 0 {
-		return nil, err
+	if err != nil {
+		return nil, "", err
 	}
 	kernel := c.repeat.Planned.Kernel
 	tree := opt.Cache.SourceDir(kernel.SourceID)
 	if _, err := os.Stat(tree); err != nil {
-		return nil, &fault.Usage{Key: "--lines", Value: c.Name(), Err: errors.New("the source of its kernel is not in the cache")}
+		return nil, "", &fault.Usage{Key: "--lines", Value: c.Name(), Err: errors.New("the source of its kernel is not in the cache")}
 	}
 	debug, err := withDebug(ctx, kernel, tree, opt.Cache, func(now kernels.Progress) {
 		if opt.Tell != nil {
@@ -44,14 +44,14 @@ func Lines(ctx context.Context, c Case, opt Options) ([]string, error) {
 		}
 	})
 	if err != nil {
-		return nil, fmt.Errorf("build the kernel with debug information: %w", err)
+		return nil, "", fmt.Errorf("build the kernel with debug information: %w", err)
 	}
 	s, err := newSymbolizer(c.repeat.Kernel, debug.Vmlinux, os.DirFS(tree))
 	if err != nil {
-		return nil, fmt.Errorf("read the kernel's debug information: %w", err)
+		return nil, "", fmt.Errorf("read the kernel's debug information: %w", err)
 	}
 	defer s.close()
-	return s.annotate(log), nil
+	return s.annotate(log), debug.Vmlinux, nil
 }
 
 // complaints are those on a case's console, without what is between them.

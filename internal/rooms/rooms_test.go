@@ -23,8 +23,9 @@ var plan = map[string][]string{
 	// by the suites' image whether a base's results are of the same suites.
 	"farm/gate": {"images", "farm/matrix", "farm/repro", "farm/runner", "kernels", "results", "suites/contract"},
 	// A guest to look at needs a shell in its image, a debugger the source
-	// lines of a statement, a test a record as a guest makes it.
-	"farm/repro":      {"farm/runner", "guestagent/wire", "images", "kernels", "results", "suites/contract"},
+	// lines of a statement, a test a record as a guest makes it. QEMU itself is
+	// asked for a guest's memory.
+	"farm/repro":      {"farm/qmp", "farm/runner", "guestagent/wire", "images", "kernels", "results", "suites/contract"},
 	"farm/runner":     {"farm/machine", "farm/matrix", "kernels", "images", "results", "guestagent/wire", "suites/contract"},
 	"farm/matrix":     {"suites/contract"},
 	"farm/machine":    {"farm/qmp"},
