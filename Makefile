@@ -49,7 +49,7 @@ verify-builds: setup
 ## bench-builds: twelve kernels of the VFIO family from an empty cache, and CCACHE of them with plain make and ccache (slow)
 CCACHE ?= 0
 bench-builds: setup
-	go test -count=1 -timeout 6h -run 'TestBenchBuilds|TestBenchCcache' ./kernels -noiommu.bench -noiommu.ccache $(CCACHE)
+	go test -count=1 -timeout 6h -v -run 'TestBenchBuilds|TestBenchCcache' ./kernels -noiommu.bench -noiommu.ccache $(CCACHE)
 
 clean:
 	rm -rf bin
