@@ -41,6 +41,7 @@ func wholeDevice(t *lab.T) {
 		lab.Equal(t, info.NumIRQs, uapi.VFIO_PCI_NUM_IRQS, "%s: interrupt indexes", d.Model)
 
 		pin := configuration(t, dev)
+		dev.FollowsMemorySpace()
 		mapped := 0
 		resources := t.Lines(d.Sysfs("resource"))
 		for bar := range uint32(uapi.VFIO_PCI_BAR5_REGION_INDEX + 1) {

@@ -47,7 +47,7 @@ var cdev = []Statement{
 	},
 	{
 		ID: "CD-06", Suite: "cdev",
-		Promise:  "A bound cdev is the whole device, with an IOMMU or without: its information, its configuration space read and written, its BARs mapped and its interrupt indexes are those that sysfs shows.",
+		Promise:  "A bound cdev is the whole device, with an IOMMU or without: its information, its configuration space read and written, its BARs mapped, as long as memory space is on, and its interrupt indexes are those that sysfs shows.",
 		Source:   []string{"drivers/vfio/pci/vfio_pci_core.c:1054-1277", "drivers/vfio/pci/vfio_pci_core.c:1816-1890"},
 		Requires: []Requirement{Cdev, NoiommuCdev, UnsafeMode},
 		Evidence: []string{"VFIO_DEVICE_GET_INFO", "VFIO_DEVICE_GET_REGION_INFO", "VFIO_DEVICE_GET_REGION_INFO:EINVAL", "VFIO_DEVICE_GET_IRQ_INFO", "pread", "pwrite", "mmap", "sysfs.reads"},

@@ -100,7 +100,7 @@ var group = []Statement{
 	},
 	{
 		ID: "GR-13", Suite: "group",
-		Promise:  "An iommufd with a compat IOAS takes no no-IOMMU group (EINVAL), and one that gets it afterwards gives no device (EPERM) until it is cleared.",
+		Promise:  "An iommufd with a compat IOAS takes no no-IOMMU group (EINVAL), and one that gets it afterwards gives no device (EPERM) until it is cleared. One that is refused is let go.",
 		Source:   []string{"drivers/iommu/iommufd/vfio_compat.c:55-68", "drivers/vfio/group.c:193-204"},
 		Requires: onCompat,
 		Evidence: []string{"IOMMU_VFIO_IOAS", "VFIO_GROUP_SET_CONTAINER:EINVAL", "VFIO_GROUP_GET_DEVICE_FD:EPERM", "VFIO_GROUP_GET_DEVICE_FD"},
@@ -135,7 +135,7 @@ var group = []Statement{
 	},
 	{
 		ID: "GR-18", Suite: "group",
-		Promise:  "Every VFIO_GROUP_GET_DEVICE_FD that succeeds is logged once, with the name of the process, whatever the container; one that fails is not, nor is the open of a cdev.",
+		Promise:  "Every VFIO_GROUP_GET_DEVICE_FD that succeeds is logged once, with the name and the id of the process, whatever the container; one that fails is not, nor is the open of a cdev.",
 		Source:   []string{"drivers/vfio/group.c:286-288"},
 		Requires: onGroup,
 		Evidence: []string{"VFIO_GROUP_GET_DEVICE_FD", "kmsg.reads"},
@@ -149,7 +149,7 @@ var group = []Statement{
 	},
 	{
 		ID: "GR-20", Suite: "group",
-		Promise:  "Container, group and device can be closed in any order, in each kind of container: the device works until it is closed, and then the group can be opened again, of a compat container as soon as the group is closed.",
+		Promise:  "Container, group and device can be closed in any order, in each kind of container: the device works until it is closed, and then the group can be opened again, of a compat container as soon as the group is closed. A container that was left is let go.",
 		Source:   []string{"drivers/vfio/group.c:438-480", "drivers/vfio/group.c:81-105"},
 		Requires: onGroup,
 		Evidence: []string{"VFIO_GROUP_GET_DEVICE_FD", "VFIO_DEVICE_GET_INFO", "open:EBUSY", "open"},

@@ -6,7 +6,7 @@ package contract
 var interrupts = []Statement{
 	{
 		ID: "IR-01", Suite: "interrupts",
-		Promise:  "INTx signals its eventfd once and is masked; unmasked with the line asserted it signals again, and a masked one signals when it is unmasked.",
+		Promise:  "INTx signals its eventfd once and is masked; unmasked with the line asserted, by the user or by an eventfd, it signals again, and a masked one signals when it is unmasked.",
 		Source:   []string{"drivers/vfio/pci/vfio_pci_intrs.c:583-680"},
 		Requires: also(onEither, Edu, INTx),
 		Evidence: []string{"irq.events", "VFIO_DEVICE_SET_IRQS", "VFIO_DEVICE_GET_IRQ_INFO"},
@@ -20,7 +20,7 @@ var interrupts = []Statement{
 	},
 	{
 		ID: "IR-03", Suite: "interrupts",
-		Promise:  "Each MSI-X vector, 10 of igb, signals its own eventfd once and no other, by loopback and by the device's message.",
+		Promise:  "Each MSI-X vector, 10 of igb, signals its own eventfd once and no other, by loopback and by the device's message, and can be let go and armed again alone.",
 		Source:   []string{"drivers/vfio/pci/vfio_pci_intrs.c:681-733"},
 		Requires: also(onEither, Unremapped, MSIX),
 		Evidence: []string{"irq.events", "VFIO_DEVICE_SET_IRQS", "VFIO_DEVICE_SET_IRQS:EINVAL"},
@@ -34,7 +34,7 @@ var interrupts = []Statement{
 	},
 	{
 		ID: "IR-05", Suite: "interrupts",
-		Promise:  "INTx, MSI and MSI-X exclude each other and can be switched any number of times; disarmed or closed, no interrupt of the device is left in /proc/interrupts.",
+		Promise:  "INTx, MSI and MSI-X exclude each other and can be switched any number of times; disarmed or closed, no interrupt of the device is left in /proc/interrupts, and no eventfd is kept.",
 		Source:   []string{"drivers/vfio/pci/vfio_pci_intrs.c:634-733"},
 		Requires: also(onEither, Unremapped),
 		Evidence: []string{"irq.events", "VFIO_DEVICE_SET_IRQS", "VFIO_DEVICE_SET_IRQS:EINVAL", "proc.reads"},

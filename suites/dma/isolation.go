@@ -138,7 +138,8 @@ func afterReset(t *lab.T, d *lab.Device) {
 	_, err := dev.IoctlValue(uapi.VFIO_DEVICE_RESET, 0)
 	t.Must(err, "igb: VFIO_DEVICE_RESET")
 	// The kernel puts the configuration back, bus master too; the rings are the
-	// device's own affair.
+	// device's own affair: docs/findings/reset-keeps-bus-master.md.
+	lab.Equal(t, d.BusMaster(t), true, "igb: bus master after the reset, which puts the configuration back")
 	device.Start(list)
 	lab.Equal(t, edu.FirstDifference(target.Bytes, before), -1, "igb: first byte changed by what the reset should have forgotten")
 	moves(igb.New(dev, rings.Bytes, at), "after the reset, set up anew")

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noiommu-farm/suites/lab"
+	"noiommu-farm/suites/leak"
 	"noiommu-farm/suites/uapi"
 )
 
@@ -77,6 +78,7 @@ func compatDeviceFd(t *lab.T) {
 		info, err := dev.Info()
 		t.OK(err, "%s: VFIO_DEVICE_GET_INFO", who)
 		lab.Equal(t, info.NumRegions, uapi.VFIO_PCI_NUM_REGIONS, "%s: num_regions", who)
+		dev.FollowsMemorySpace()
 
 		for _, set := range []bool{false, true} {
 			if set {
@@ -129,6 +131,21 @@ func compatIOAS(t *lab.T) {
 		t.Must(dev.Close(), "close the device")
 		t.Must(group.Close(), "close the group")
 		t.OK(fd.Destroy(ioas.ID), "%s: IOMMU_DESTROY(ioas)", who)
+	})
+
+	// A refused iommufd is let go.
+	everyCompat(t, func(d *lab.Device, c compat, who string) {
+		group := t.OpenGroup(d)
+		slab := leak.CountSlab(t)
+		for range rounds {
+			fd := c.open()
+			_, err := fd.VFIOIOAS(uapi.IOMMU_VFIO_IOAS_SET, fd.IOAS().ID)
+			t.Must(err, "%s: IOMMU_VFIO_IOAS(SET)", who)
+			t.Fails(group.SetContainer(fd.Fd()), unix.EINVAL, "%s: VFIO_GROUP_SET_CONTAINER with a compat IOAS", who)
+			t.Must(fd.Close(), "close the iommufd")
+		}
+		slab.Flat(rounds*3/4, "after refused iommufds")
+		t.Must(group.Close(), "close the group")
 	})
 }
 

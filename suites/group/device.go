@@ -108,6 +108,11 @@ func openIsLogged(t *lab.T) {
 			messages := log.Messages()
 			lab.Equal(t, lab.Count(messages, opened), 1, "%s: messages after VFIO_GROUP_GET_DEVICE_FD", who)
 			lab.Equal(t, lab.Count(messages, d.BDF, comm), 1, "%s: messages %q after VFIO_GROUP_GET_DEVICE_FD", who, comm)
+			threads := 0
+			for _, id := range t.List("/proc/self/task") {
+				threads += lab.Count(messages, comm+id+")")
+			}
+			lab.Equal(t, threads, 1, "%s: messages %q with the id of a thread", who, comm)
 			t.Must(dev.Close(), "close the device")
 		}
 		t.Must(group.Close(), "close the group")

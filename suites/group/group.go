@@ -141,6 +141,7 @@ func deviceFd(t *lab.T) {
 		lab.Equal(t, info.Flags&uapi.VFIO_DEVICE_FLAGS_PCI, uapi.VFIO_DEVICE_FLAGS_PCI, "%s: flag PCI", d.Model)
 		lab.Equal(t, info.NumRegions, uapi.VFIO_PCI_NUM_REGIONS, "%s: num_regions", d.Model)
 		lab.Equal(t, info.NumIRQs, uapi.VFIO_PCI_NUM_IRQS, "%s: num_irqs", d.Model)
+		dev.FollowsMemorySpace()
 
 		buffer := t.Pages(1)
 		dmaMap := uapi.IOMMUType1DMAMap{Argsz: 32, Flags: 3, Vaddr: uint64(buffer.VA()), IOVA: 1 << 20, Size: lab.PageSize}

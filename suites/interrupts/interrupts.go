@@ -13,6 +13,7 @@ import (
 	"noiommu-farm/suites/edu"
 	"noiommu-farm/suites/igb"
 	"noiommu-farm/suites/lab"
+	"noiommu-farm/suites/leak"
 	"noiommu-farm/suites/uapi"
 )
 
@@ -74,8 +75,29 @@ func intx(t *lab.T) {
 	t.OK(dev.Unmask(intxIndex), "unmask INTx")
 	event.Expect("INTx raised while it was masked")
 	device.Acknowledge(2)
+
+	// Unmasked by an eventfd, as a hypervisor does it.
+	unmask := t.Event()
+	t.Must(dev.UnmaskWith(intxIndex, unmask), "give INTx an eventfd to unmask it")
+	unmask.Signal()
+	lab.Equal(t, event.Signals(), 0, "signals after the eventfd unmasked an INTx that is not asserted")
+	device.Raise(4)
+	event.Expect("INTx raised after an eventfd unmasked it")
+	unmask.Signal()
+	event.Expect("INTx unmasked by an eventfd with the line asserted")
+	device.Acknowledge(4)
+	t.OK(dev.UnmaskWith(intxIndex, nil), "take the eventfd away")
+	t.OK(dev.Unmask(intxIndex), "unmask INTx")
+
+	// Given another eventfd, it signals that one.
+	other := t.Event()
+	t.Must(dev.Arm(intxIndex, other), "arm INTx with another eventfd")
+	device.Raise(8)
+	other.Expect("INTx with another eventfd")
+	device.Acknowledge(8)
 	t.OK(dev.Disarm(intxIndex), "disarm INTx")
 	lab.Equal(t, event.Signals(), 0, "signals after all")
+	lab.Equal(t, other.Signals(), 0, "signals of the other eventfd after all")
 }
 
 // IR-02: one message, one event.
@@ -104,6 +126,10 @@ func msi(t *lab.T) {
 				device.Acknowledge(value)
 			}
 		}
+		other := t.Event()
+		t.Must(dev.Arm(msiIndex, other), "%s: arm MSI with another eventfd", d.Model)
+		t.OK(dev.Loopback(msiIndex, 0), "%s: loopback with another eventfd", d.Model)
+		other.Expect("%s: MSI loopback with another eventfd", d.Model)
 		t.Fails(dev.Mask(msiIndex), unix.ENOTTY, "%s: mask MSI", d.Model)
 		t.OK(dev.Disarm(msiIndex), "%s: disarm MSI", d.Model)
 		t.Fails(dev.Loopback(msiIndex, 0), unix.EINVAL, "%s: loopback after MSI was disarmed", d.Model)
@@ -157,6 +183,24 @@ func msix(t *lab.T) {
 				device.Raise(uint32(vector))
 				events[vector].Expect("igb: vector %d raised", vector)
 				alone("a message", vector)
+			}
+		}
+		// One of them can be let go and given another eventfd, without the others.
+		if vectors > 2 {
+			t.OK(dev.Let(msixIndex, 1), "%s: let vector 1 go", d.Model)
+			lab.Equal(t, requested(t, d), vectors-1, "%s: lines of /proc/interrupts without vector 1", d.Model)
+			t.OK(dev.Loopback(msixIndex, 1), "%s: loopback of vector 1, let go", d.Model)
+			alone("nothing", -1)
+			t.OK(dev.Loopback(msixIndex, 2), "%s: loopback of vector 2", d.Model)
+			events[2].Expect("%s: loopback of vector 2, without vector 1", d.Model)
+			events[1] = t.Event()
+			t.Must(dev.Give(msixIndex, 1, events[1]), "%s: give vector 1 another eventfd", d.Model)
+			t.OK(dev.Loopback(msixIndex, 1), "%s: loopback of vector 1, given", d.Model)
+			events[1].Expect("%s: loopback of vector 1, given", d.Model)
+			alone("the loopback", 1)
+			if d.Model == "igb" {
+				igb.Messages(dev).Raise(1)
+				events[1].Expect("igb: vector 1 raised, given")
 			}
 		}
 		t.OK(dev.Disarm(msixIndex), "%s: disarm MSI-X", d.Model)
@@ -225,7 +269,31 @@ func switchKinds(t *lab.T) {
 			lab.Equal(t, requested(t, d), 0, "%s: lines of /proc/interrupts after close with index %d armed", d.Model, kind)
 		}
 		lab.Equal(t, event.Signals(), 0, "%s: signals after all", d.Model)
+		if d.Model == "edu" {
+			nothingKept(t, d)
+		}
 	}
+}
+
+// nothingKept asserts that each kind lets go of the eventfds that it had, of
+// those that took another's place too.
+func nothingKept(t *lab.T, d *lab.Device) {
+	const rounds = 64
+	dev, done := open(t, d)
+	kinds := append(kindsOf(d), errIndex, reqIndex)
+	slab := leak.CountSlab(t)
+	for range rounds {
+		for _, kind := range kinds {
+			first, second := t.Event(), t.Event()
+			t.Must(dev.Arm(kind, first), "%s: arm index %d", d.Model, kind)
+			t.Must(dev.Arm(kind, second), "%s: arm index %d with another eventfd", d.Model, kind)
+			t.OK(dev.Disarm(kind), "%s: disarm index %d", d.Model, kind)
+			t.Must(first.Close(), "close the eventfd")
+			t.Must(second.Close(), "close the other eventfd")
+		}
+	}
+	slab.Flat(rounds*3/4, "after interrupts were armed and disarmed")
+	done()
 }
 
 // requested is how many interrupts VFIO has requested for the device.

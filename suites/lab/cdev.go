@@ -4,6 +4,7 @@ package lab
 
 import (
 	"encoding/binary"
+	"runtime/debug"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -130,6 +131,33 @@ func (c *Cdev) BAR0() []byte {
 	c.mapped = append(c.mapped, bar)
 	return bar
 }
+
+// FollowsMemorySpace asserts of BAR0, mapped and in use, that it cannot be reached
+// while the device's memory space is switched off, and can again afterwards: a
+// mapping is taken back with the device's memory, whichever file it was made by.
+func (c *Cdev) FollowsMemorySpace() {
+	t, who := c.t, c.Device.Model
+	c.setCommand(commandMemory, commandMemory)
+	bar := c.BAR0()
+	Equal(t, faults(bar), false, "%s: access to BAR0 faults with memory space on", who)
+	c.setCommand(commandMemory, 0)
+	Equal(t, faults(bar), true, "%s: access to BAR0, mapped before, faults with memory space off", who)
+	c.setCommand(commandMemory, commandMemory)
+	Equal(t, faults(bar), false, "%s: access to BAR0 faults with memory space on again", who)
+}
+
+// faults says whether reading the first word of memory is a SIGBUS.
+func faults(memory []byte) (did bool) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() { did = recover() != nil }()
+	firstWord(memory)
+	return false
+}
+
+// firstWord reads with one access.
+//
+//go:noinline
+func firstWord(memory []byte) uint32 { return *(*uint32)(unsafe.Pointer(&memory[0])) }
 
 // Bits of the command register in the PCI configuration space, from
 // include/uapi/linux/pci_regs.h.

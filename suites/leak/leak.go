@@ -24,14 +24,14 @@ import (
 
 const slabs = "/sys/kernel/slab"
 
-// Slab is how many objects of each of kmalloc's caches were allocated at a
-// time.
+// Slab is how many objects of each of kmalloc's caches, and how many open
+// files, were allocated at a time.
 type Slab struct {
 	t      *lab.T
 	caches []cache
 }
 
-// cache is one of kmalloc's caches. Its files are opened once: every open of a
+// cache is one of them. Its files are opened once: every open of a
 // file in sysfs is an object that is freed later.
 type cache struct {
 	name            string
@@ -52,6 +52,8 @@ func CountSlab(t *lab.T) *Slab {
 	if len(dirs) == 0 {
 		t.Fatalf("no kmalloc cache in %s: the kernel needs CONFIG_SLUB_DEBUG", slabs)
 	}
+	// Who forgets to let go of an iommufd or a group leaves an open file.
+	dirs = append(dirs, slabs+"/filp")
 	open := func(path string, flags int) *os.File {
 		f, err := os.OpenFile(path, flags, 0)
 		t.Must(err, "open %s", path)

@@ -9,6 +9,7 @@ import (
 
 	"noiommu-farm/suites/contract"
 	"noiommu-farm/suites/lab"
+	"noiommu-farm/suites/leak"
 	"noiommu-farm/suites/uapi"
 )
 
@@ -27,7 +28,10 @@ var Tests = []lab.Test{
 	{ID: "PE-11", Run: lockdown},
 }
 
-const iova = 0x40000000 // where the tests map
+const (
+	iova     = 0x40000000 // where the tests map
+	refusals = 64         // so many show what each of them loses
+)
 
 // PE-01: the capability decides, not the user.
 func openCdev(t *lab.T) {
@@ -56,6 +60,14 @@ func openCdev(t *lab.T) {
 				}
 			})
 		}
+		slab := leak.CountSlab(t)
+		t.WithCaps(lab.AllCaps&^lab.RawIO, func() {
+			for range refusals {
+				_, err := t.TryOpen(path, d)
+				t.Fails(err, unix.EPERM, "%s: open without CAP_SYS_RAWIO", d.Model)
+			}
+		})
+		slab.Flat(refusals*3/4, "after the refused opens")
 		// The open that was refused holds nothing: the device can go.
 		t.Must(t.Unbind(d), "%s: unbind after the refused opens", d.Model)
 		t.Must(t.Bind(d), "%s: bind again", d.Model)
