@@ -31,6 +31,7 @@ func valid() Machine {
 type argsTest struct {
 	name    string
 	bzImage bool
+	wiring  Wiring // beside the usual
 	change  func(*Machine)
 }
 
@@ -48,6 +49,9 @@ func TestArgs(t *testing.T) {
 		}},
 		{name: "intel-kvm", change: func(m *Machine) { m.Topology, m.Accel = Intel, KVM }},
 		{name: "none-kvm", change: func(m *Machine) { m.Accel = KVM }},
+		{name: "none-tsc", change: func(m *Machine) { m.TSCKHz = 2600000 }},
+		{name: "intel-savable", wiring: Wiring{Memory: 8, State: 9}, change: func(m *Machine) { m.Topology = Intel }},
+		{name: "intel-restored", wiring: Wiring{Memory: 8, State: 9, Restored: true}, change: func(m *Machine) { m.Topology = Intel }},
 		{name: "none-5g", change: func(m *Machine) { m.MemoryMiB = 5120 }},
 	}
 	for _, topology := range Topologies() {
@@ -65,7 +69,9 @@ func TestArgs(t *testing.T) {
 			if err := m.Validate(); err != nil {
 				t.Fatal(err)
 			}
-			got := strings.Join(m.Args(Wiring{QMP: 3, Control: 4, Output: 5, Console: 6, PVH: !test.bzImage}), "\n") + "\n"
+			w := test.wiring
+			w.QMP, w.Control, w.Output, w.Console, w.PVH = 3, 4, 5, 6, !test.bzImage
+			got := strings.Join(m.Args(w), "\n") + "\n"
 			golden := filepath.Join("testdata", test.name+".args")
 			if *update {
 				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {

@@ -47,7 +47,11 @@ func (g *Guest) Save(ctx context.Context) (_ *Saved, err error) {
 		return nil, fmt.Errorf("save guest: %w", err)
 	}
 	defer func() {
-		if contErr := g.Monitor.Execute(ctx, "cont", nil, nil); contErr != nil {
+		contErr := g.finalized(ctx)
+		if contErr == nil {
+			contErr = g.Monitor.Execute(ctx, "cont", nil, nil)
+		}
+		if contErr != nil {
 			err = errors.Join(err, fmt.Errorf("save guest: go on: %w", contErr))
 		}
 	}()
@@ -153,6 +157,23 @@ func (g *Guest) migrate(ctx context.Context, command string) error {
 			}
 		case <-ctx.Done():
 			return ctx.Err()
+		}
+	}
+}
+
+// finalized waits until QEMU lets a guest go on that was saved. It says that the
+// saving is completed a moment before, from another thread, and has no event
+// for this; the main loop, which is what is waited for, answers each question.
+func (g *Guest) finalized(ctx context.Context) error {
+	for {
+		var now struct {
+			Status string `json:"status"`
+		}
+		if err := g.Monitor.Execute(ctx, "query-status", nil, &now); err != nil {
+			return err
+		}
+		if now.Status != "finish-migrate" {
+			return nil
 		}
 	}
 }
