@@ -107,7 +107,8 @@ func TestParse(t *testing.T) {
 				t.Fatal(err)
 			}
 			c.want.name, c.want.path, c.want.text, c.want.files = got.name, got.path, got.text, []string{"drivers/vfio/group.c"}
-			if d := cmp.Diff(c.want, got, cmp.AllowUnexported(mutant{}, cell{})); d != "" {
+			c.want.hunks = []span{{"drivers/vfio/group.c", 1, 1}}
+			if d := cmp.Diff(c.want, got, cmp.AllowUnexported(mutant{}, cell{}, span{})); d != "" {
 				t.Error(d)
 			}
 		})
@@ -235,6 +236,30 @@ func TestAbout(t *testing.T) {
 	}
 	if ids := (mutant{files: []string{"mm/gup.c"}}).about(); !slices.Contains(ids, "GR-01") {
 		t.Errorf("a file of no statement: %q", ids)
+	}
+}
+
+// What turned red is told in the order in which it is about the patch.
+func TestNearest(t *testing.T) {
+	text := "--- a/drivers/iommu/iommufd/io_pagetable.c\n+++ b/drivers/iommu/iommufd/io_pagetable.c\n@@ -897,7 +897,7 @@\n-a\n+b\n"
+	m, err := parse("x.patch", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []span{{"drivers/iommu/iommufd/io_pagetable.c", 897, 903}}
+	if d := cmp.Diff(want, m.hunks, cmp.AllowUnexported(span{})); d != "" {
+		t.Error(d)
+	}
+	// CD-10 is about another file, IA-14 about other lines of this one.
+	if got := m.nearest([]string{"get_pa", "CD-10", "IA-14", "PA-02"}); !slices.Equal(got, []string{"PA-02", "IA-14", "get_pa", "CD-10"}) {
+		t.Errorf("%q", got)
+	}
+	for source, want := range map[string]span{
+		"a/b.c": {file: "a/b.c"}, "a/b.c:7": {"a/b.c", 7, 7}, "a/b.c:7-9": {"a/b.c", 7, 9},
+	} {
+		if got := sourceSpan(source); got != want {
+			t.Errorf("%s: %v", source, got)
+		}
 	}
 }
 

@@ -36,7 +36,8 @@ func judge(m mutant, f found) (outcome, string) {
 		return quiet, ""
 	case m.broken == nil && len(f.Red) > 0:
 		// That it was the right one is for the reader to say.
-		id := f.Red[max(0, slices.IndexFunc(f.Red, statementID.MatchString))]
+		red := m.nearest(f.Red)
+		id := red[max(0, slices.IndexFunc(red, statementID.MatchString))]
 		return caught, id + ": " + f.Why[id]
 	case !built && !slices.Contains(m.broken, compiles):
 		return notBuilt, f.Why[compiles]
@@ -96,9 +97,10 @@ func (r row) expected() string {
 	return strings.Join(r.mutant.broken, " ")
 }
 
-// reds is what turned red, what was expected first.
+// reds is what turned red, what was expected first, then what is about the
+// lines that the mutant changes.
 func (r row) reds(most int) string {
-	all := slices.Clone(r.red)
+	all := r.mutant.nearest(r.red)
 	slices.SortStableFunc(all, func(a, b string) int {
 		return slices.Index([]bool{true, false}, slices.Contains(r.mutant.broken, a)) - slices.Index([]bool{true, false}, slices.Contains(r.mutant.broken, b))
 	})

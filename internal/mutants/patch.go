@@ -23,6 +23,7 @@ type mutant struct {
 	path   string
 	text   []byte
 	files  []string // that it changes
+	hunks  []span   // where, in the kernel without it
 	broken []string // ids of the statements that must turn red; nil is not said
 	benign bool     // nothing may turn red
 	cells  []cell   // where it is tried; nil is wherever something turns red, see [bench.search]
@@ -40,6 +41,9 @@ func (c cell) String() string { return c.config + " on " + c.topology }
 
 // maxPatch bounds a patch, in bytes.
 const maxPatch = 1 << 20
+
+// hunkHead has the first line and the number of lines in the old file.
+var hunkHead = regexp.MustCompile(`^@@ -([0-9]{1,7})(?:,([0-9]{1,7}))? \+`)
 
 var statementID = regexp.MustCompile(`^[A-Z]{2}-[0-9]{2}$`)
 
@@ -72,6 +76,9 @@ func parse(path string, text []byte) (mutant, error) {
 				return bad("changes a file outside the tree: %q", file)
 			}
 			m.files = append(m.files, file)
+		}
+		if at := hunkHead.FindStringSubmatch(line); at != nil && len(m.files) > 0 {
+			m.hunks = append(m.hunks, newSpan(m.files[len(m.files)-1], at[1], at[2]))
 		}
 		key, value, ok := strings.Cut(line, ": ")
 		if !ok || !inHead || !slices.Contains([]string{"Catches", "Config", "Topology", "Device", "Memory"}, key) {

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"noiommu-farm/farm/gate"
 	"noiommu-farm/internal/fault"
@@ -134,10 +133,7 @@ func (f found) open(ids []string) []string {
 func (m mutant) about() []string {
 	var ids []string
 	for _, s := range contract.Statements {
-		if s.Limit == 0 && slices.ContainsFunc(s.Source, func(at string) bool {
-			file, _, _ := strings.Cut(at, ":")
-			return slices.Contains(m.files, file)
-		}) {
+		if s.Limit == 0 && m.distance(s.ID) < elsewhere {
 			ids = append(ids, s.ID)
 		}
 	}
