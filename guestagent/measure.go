@@ -33,6 +33,9 @@ const maxLeaks = 128 << 10
 func (g guest) measure(m *wire.Measure) (*wire.Measured, error) {
 	out := &wire.Measured{Counters: make(map[string]int64)}
 	_, err := readText(g.path(kmemleak))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
 	checks := err == nil
 	if m.Forget && checks {
 		if err := g.kmemleak("scan", "clear"); err != nil {
@@ -49,6 +52,7 @@ func (g guest) measure(m *wire.Measure) (*wire.Measured, error) {
 		if err := g.kmemleak("scan"); err != nil {
 			return nil, err
 		}
+		out.Looked = true
 		if out.Leaks, err = readText(g.path(kmemleak)); err != nil {
 			return nil, err
 		}

@@ -44,4 +44,15 @@ func TestMeasure(t *testing.T) {
 	if text := g.text(t, kmemleak); text != "clear" {
 		t.Errorf("the last command was %q", text)
 	}
+
+	// A kmemleak that cannot be asked is not one that has found nothing.
+	if err := os.Remove(g.path(kmemleak)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(g.path(kmemleak), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := g.measure(&wire.Measure{Find: true}); err == nil {
+		t.Errorf("a kmemleak that cannot be read: %+v", got)
+	}
 }

@@ -58,10 +58,6 @@ func Again(ctx context.Context, cells []Repeat, opt Options) (*Outcome, error) {
 	if err := r.sameHost(ctx, cells); err != nil {
 		return nil, err
 	}
-	var err error
-	if r.budget, err = newBudget(); err != nil {
-		return nil, err
-	}
 	head.Versions = r.versions()
 	dir, err := results.CreateRun(r.Runs, &head)
 	if err != nil {

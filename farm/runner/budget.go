@@ -10,14 +10,17 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/sync/semaphore"
 )
 
 // budget is what guests may take of this machine, all cells together. A guest
 // takes its share for its own life and waits for nothing else meanwhile, so
-// nobody can wait for ever.
+// nobody can wait for ever. The zero value is that of the whole machine.
 type budget struct {
+	once           sync.Once
+	err            error // why nothing is known of the machine
 	cpus, mib      *semaphore.Weighted
 	maxCPU, maxMiB int64
 }
@@ -33,18 +36,19 @@ const (
 	guestsPerCPU = 1.5
 )
 
-func newBudget() (*budget, error) {
+// measure finds out what the machine has.
+func (b *budget) measure() error {
 	text, err := os.ReadFile("/proc/meminfo")
 	if err != nil {
-		return nil, fmt.Errorf("read how much memory there is: %w", err)
+		return fmt.Errorf("read how much memory there is: %w", err)
 	}
 	mib, err := availableMiB(string(text))
 	if err != nil {
-		return nil, fmt.Errorf("read how much memory there is: %w", err)
+		return fmt.Errorf("read how much memory there is: %w", err)
 	}
-	b := &budget{maxCPU: max(2, int64(guestsPerCPU*float64(runtime.NumCPU()))), maxMiB: int64(hostShare * float64(mib))}
+	b.maxCPU, b.maxMiB = max(2, int64(guestsPerCPU*float64(runtime.NumCPU()))), int64(hostShare*float64(mib))
 	b.cpus, b.mib = semaphore.NewWeighted(b.maxCPU), semaphore.NewWeighted(b.maxMiB)
-	return b, nil
+	return nil
 }
 
 // availableMiB is MemAvailable of /proc/meminfo.
@@ -61,6 +65,10 @@ func availableMiB(meminfo string) (int64, error) {
 // take waits until a guest may start, and returns what gives its share back.
 // One that is larger than the machine gets all of it.
 func (b *budget) take(ctx context.Context, cpus, memoryMiB int) (release func(), err error) {
+	b.once.Do(func() { b.err = b.measure() })
+	if b.err != nil {
+		return nil, b.err
+	}
 	c, m := min(int64(cpus), b.maxCPU), min(int64(memoryMiB)+qemuMiB, b.maxMiB)
 	if err := b.cpus.Acquire(ctx, c); err != nil {
 		return nil, context.Cause(ctx)

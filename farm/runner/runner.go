@@ -88,7 +88,7 @@ type run struct {
 	host     host
 	patience float64 // a factor; below 1 it is 1
 	mu       sync.Mutex
-	budget   *budget
+	budget   budget
 }
 
 // host is what this machine offers to guests.
@@ -126,9 +126,6 @@ func Run(ctx context.Context, plan matrix.Plan, opt Options) (*Outcome, error) {
 		return nil, err
 	}
 	if r.host, err = probe(ctx); err != nil {
-		return nil, err
-	}
-	if r.budget, err = newBudget(); err != nil {
 		return nil, err
 	}
 	if r.host.noKVM != "" {

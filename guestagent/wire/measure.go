@@ -14,7 +14,8 @@ type Measure struct {
 // Measured answers Measure.
 type Measured struct {
 	Counters map[string]int64 `json:"counters"`        // those of [Counters] that the kernel has
-	Leaks    string           `json:"leaks,omitempty"` // what kmemleak reports
+	Looked   bool             `json:"looked,omitempty"` // kmemleak has looked for what was lost
+	Leaks    string           `json:"leaks,omitempty"`  // what it reports
 }
 
 // Counters by which leaks are seen: the fields of /proc/vmstat and

@@ -25,7 +25,7 @@ type Restored struct {
 // Check says what is wrong with the shape of r.
 func (r Restore) Check() error {
 	if r.Guest == 0 || r.UnixNS <= 0 || len(r.Seed) == 0 || len(r.Seed) > MaxSeed {
-		return fmt.Errorf("restore guest %d at %d with %d bytes of seed: %w", r.Guest, r.UnixNS, len(r.Seed), ErrFields)
+		return fmt.Errorf("guest %d at %d ns with %d bytes of seed: a number above 0, a time and 1 to %d bytes are needed", r.Guest, r.UnixNS, len(r.Seed), MaxSeed)
 	}
 	return nil
 }

@@ -53,6 +53,14 @@ func judgeLeaks(cell *Cell, planned results.Planned, g *guest) error {
 		return nil
 	}
 	before, last := measured[0], measured[len(measured)-1]
+	if facts.Config.DebugKmemleak && !last.Looked {
+		tell(Infra, "kmemleak was not asked what was lost")
+	}
+	for _, name := range []string{wire.PinsAcquired, wire.PinsReleased, wire.Unreclaimable} {
+		if _, ok := last.Counters[name]; !ok {
+			tell(Infra, "the guest does not count "+name)
+		}
+	}
 	if lost := Lost(facts, before, last); len(lost) > 0 {
 		tell(Fail, "leak: "+strings.Join(lost, ", ")+" after the last program")
 	}

@@ -72,6 +72,7 @@ func TestJudgeLeaks(t *testing.T) {
 		{"hugepages", []results.Event{measured(64, ""), measured(62, "")}, Fail, "leak: 2 hugepages are not free again"},
 		{"an object", []results.Event{measured(64, ""), measured(64, kmemleakReport)}, Fail, "iommufd_get_group"},
 		{"something else", []results.Event{measured(64, ""), measured(64, "what?\n")}, Fail, "what?"},
+		{"a counter that is not there", []results.Event{measured(64, ""), {Agent: &wire.ToHost{Measured: &wire.Measured{}}}}, Infra, "does not count vmstat.nr_foll_pin_acquired"},
 		{"measured once", []results.Event{measured(64, "")}, Infra, "not measured before and after"},
 	} {
 		rec := tale{program: planned, out: good, exit: clean(0), after: c.events}.record(t)
@@ -82,6 +83,10 @@ func TestJudgeLeaks(t *testing.T) {
 		}
 		if got.Verdict != c.verdict || !strings.Contains(got.Reason, c.reason) {
 			t.Errorf("%s: %s (%s), want %s (%s)", c.name, got.Verdict, got.Reason, c.verdict, c.reason)
+		}
+		rec.Planned.Facts.Config.DebugKmemleak = true
+		if again, err := Judge(rec); err != nil || len(c.events) > 1 && Worst(again.Verdict, Infra) != again.Verdict {
+			t.Errorf("%s, and kmemleak was not asked: %s, %v", c.name, again.Verdict, err)
 		}
 		if c.name == "an object" && (len(got.Findings) != 1 || !strings.Contains(strings.Join(got.Findings[0].Lines, "\n"), "iommufd_device_bind")) {
 			t.Errorf("findings %+v", got.Findings)
