@@ -27,6 +27,14 @@ func (t *T) Hugepages(n int) *Memory {
 	return t.memory(n*HugeSize, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_HUGETLB|unix.MAP_POPULATE)
 }
 
+// HugepagesAt is [T.Hugepages] at an address of the caller's, where nothing is
+// yet.
+func (t *T) HugepagesAt(va uintptr, n int) *Memory {
+	m := t.mmap(va, -1, n*HugeSize, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_HUGETLB|unix.MAP_POPULATE|unix.MAP_FIXED_NOREPLACE)
+	fill(m.Bytes)
+	return m
+}
+
 // Pages maps n pages of 4 KiB that are not part of a larger page.
 func (t *T) Pages(n int) *Memory {
 	m := t.reserve(n*PageSize, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
@@ -46,10 +54,7 @@ func (t *T) Memfd(n int) (fd int, m *Memory) {
 	t.Must(err, "memfd_create")
 	t.Cleanup(func() { t.OK(unix.Close(fd), "cleanup: close the memfd") })
 	t.Must(unix.Ftruncate(fd, int64(n*PageSize)), "ftruncate the memfd")
-	bytes, err := unix.Mmap(fd, 0, n*PageSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-	t.Must(err, "mmap the memfd")
-	m = &Memory{Bytes: bytes, t: t}
-	t.Cleanup(m.Unmap)
+	m = t.mmap(0, fd, n*PageSize, unix.MAP_SHARED)
 	fill(m.Bytes)
 	return fd, m
 }
@@ -79,10 +84,14 @@ func (t *T) memory(length, flags int) *Memory {
 }
 
 // reserve maps length bytes without touching them.
-func (t *T) reserve(length, flags int) *Memory {
-	bytes, err := unix.Mmap(-1, 0, length, unix.PROT_READ|unix.PROT_WRITE, flags)
-	t.Must(err, "mmap %#x bytes, flags %#x", length, flags)
-	m := &Memory{Bytes: bytes, t: t}
+func (t *T) reserve(length, flags int) *Memory { return t.mmap(0, -1, length, flags) }
+
+// mmap maps length bytes of a file, or with -1 of none, at va or with 0
+// wherever there is room; the test ends when it cannot.
+func (t *T) mmap(va uintptr, fd, length, flags int) *Memory {
+	at, err := unix.MmapPtr(fd, 0, unsafe.Add(nil, va), uintptr(length), unix.PROT_READ|unix.PROT_WRITE, flags)
+	t.Must(err, "mmap %#x bytes at %#x, flags %#x", length, va, flags)
+	m := &Memory{Bytes: unsafe.Slice((*byte)(at), length), t: t}
 	t.Cleanup(m.Unmap)
 	return m
 }
@@ -92,7 +101,7 @@ func (t *T) reserve(length, flags int) *Memory {
 func (m *Memory) Unmap() {
 	if !m.gone {
 		m.gone = true
-		m.t.OK(unix.Munmap(m.Bytes), "munmap")
+		m.t.OK(unix.MunmapPtr(unsafe.Pointer(unsafe.SliceData(m.Bytes)), uintptr(len(m.Bytes))), "munmap")
 	}
 }
 
