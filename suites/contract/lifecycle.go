@@ -39,8 +39,8 @@ var lifecycle = []Statement{
 		ID: "LC-05", Suite: "lifecycle",
 		Promise:  "Unbinding and binding 200 times, with and without use in between, gives the same names each time and leaves no page table, no pin, no object and no warning.",
 		Source:   []string{"drivers/vfio/group.c:588-741", "drivers/vfio/vfio_main.c:324-400"},
-		Requires: also(onNoiommu, Cdev, Edu),
-		Evidence: []string{"pci.bind", "pci.unbind", "VFIO_DEVICE_ATTACH_IOMMUFD_PT", "IOMMU_IOAS_MAP", "sysfs.reads"},
+		Requires: also(onNoiommu, Cdev, Edu, LeakCheck),
+		Evidence: []string{"pci.bind", "pci.unbind", "VFIO_DEVICE_ATTACH_IOMMUFD_PT", "IOMMU_IOAS_MAP", "leak.checks"},
 	},
 	{
 		ID: "LC-06", Suite: "lifecycle",
@@ -67,8 +67,8 @@ var lifecycle = []Statement{
 		ID: "LC-09", Suite: "lifecycle",
 		Promise:  "A bind that fails, with the unsafe mode off (EINVAL) or for want of memory (ENOMEM), leaves no node, no group, no object and no index behind; the next one works.",
 		Source:   []string{"drivers/vfio/vfio_main.c:342-400", "drivers/vfio/group.c:588-660"},
-		Requires: also(onNoiommu, Cdev, Edu, Failslab),
-		Evidence: []string{"pci.bind:EINVAL", "pci.bind:ENOMEM", "pci.bind", "faults", "stat:ENOENT"},
+		Requires: also(onNoiommu, Cdev, Edu, Failslab, LeakCheck),
+		Evidence: []string{"pci.bind:EINVAL", "pci.bind:ENOMEM", "pci.bind", "faults", "stat:ENOENT", "leak.checks"},
 	},
 	{
 		ID: "LC-10", Suite: "lifecycle",

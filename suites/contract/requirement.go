@@ -86,6 +86,7 @@ const (
 	Lockdep        Requirement = "lockdep"         // CONFIG_PROVE_LOCKING
 	NoLockdep      Requirement = "no-lockdep"      // not CONFIG_PROVE_LOCKING
 	Kmemleak       Requirement = "kmemleak"        // CONFIG_DEBUG_KMEMLEAK
+	LeakCheck      Requirement = "leak-check"      // what is lost shows: CONFIG_DEBUG_KMEMLEAK, or counts of objects that KASAN does not hold back
 	Failslab       Requirement = "failslab"        // CONFIG_FAILSLAB, FAULT_INJECTION_DEBUG_FS and FAULT_INJECTION_STACKTRACE_FILTER
 	Memcg          Requirement = "memcg"           // CONFIG_MEMCG with the interface of version 1 (MEMCG_V1)
 	UserNamespaces Requirement = "user-namespaces" // CONFIG_USER_NS
@@ -153,6 +154,7 @@ var conditions = map[Requirement]func(f Facts) bool{
 	Lockdep:       func(f Facts) bool { return f.Config.ProveLocking },
 	NoLockdep:     func(f Facts) bool { return !f.Config.ProveLocking },
 	Kmemleak:      func(f Facts) bool { return f.Config.DebugKmemleak },
+	LeakCheck:     func(f Facts) bool { return f.Config.DebugKmemleak || !f.Config.KASAN },
 	Failslab: func(f Facts) bool {
 		return f.Config.Failslab && f.Config.FaultInjectionDebugFS && f.Config.FaultInjectionFilter
 	},
@@ -208,7 +210,7 @@ func OfKernel(r Requirement) bool {
 	switch r {
 	case Group, NoGroup, NativeContainer, CompatContainer, IOMMUFD, Cdev, NoCdev, Noiommu, NoNoiommu,
 		NoiommuCdev, NoNoiommuCdev, GetPA, NoGetPA, UnsafeMode, Modules,
-		KASAN, Lockdep, NoLockdep, Kmemleak, Failslab, Memcg, UserNamespaces, Mtty, KVMDevice, P2PDMA, IA32, Lockdown, PM:
+		KASAN, Lockdep, NoLockdep, Kmemleak, LeakCheck, Failslab, Memcg, UserNamespaces, Mtty, KVMDevice, P2PDMA, IA32, Lockdown, PM:
 		return true
 	}
 	return false

@@ -31,8 +31,8 @@ var stress = []Statement{
 		ID: "ST-04", Suite: "stress",
 		Promise:  "Whichever allocation fails in a step of a user, from opening the iommufd to closing it, the step is ENOMEM and without effect or it works; a close always works, and nothing is lost.",
 		Source:   []string{"drivers/iommu/iommufd/device.c:300-1060", "drivers/iommu/iommufd/io_pagetable.c:230-420", "drivers/iommu/iommufd/hwpt_noiommu.c:38-74"},
-		Requires: also(onNoiommu, Cdev, Hugepages, Edu, Failslab),
-		Evidence: []string{"faults", "open:ENOMEM", "VFIO_DEVICE_BIND_IOMMUFD:ENOMEM", "VFIO_DEVICE_ATTACH_IOMMUFD_PT:ENOMEM", "IOMMU_HWPT_ALLOC:ENOMEM", "IOMMU_IOAS_MAP:ENOMEM", "IOMMU_IOAS_NOIOMMU_GET_PA"},
+		Requires: also(onNoiommu, Cdev, Hugepages, Edu, Failslab, LeakCheck),
+		Evidence: []string{"faults", "leak.checks", "open:ENOMEM", "VFIO_DEVICE_BIND_IOMMUFD:ENOMEM", "VFIO_DEVICE_ATTACH_IOMMUFD_PT:ENOMEM", "IOMMU_HWPT_ALLOC:ENOMEM", "IOMMU_IOAS_MAP:ENOMEM", "IOMMU_IOAS_NOIOMMU_GET_PA"},
 	},
 	{
 		ID: "ST-05", Suite: "stress",
@@ -60,7 +60,7 @@ var stress = []Statement{
 		Promise:  "Ten thousand ioctls with random ids, flags, addresses and lengths, on an iommufd with a device, leave the kernel without a warning and the device usable.",
 		Source:   []string{"drivers/iommu/iommufd/main.c:480-560"},
 		Requires: also(onNoiommu, Hugepages),
-		Evidence: []string{"IOMMU_IOAS_MAP", "IOMMU_IOAS_NOIOMMU_GET_PA", "VFIO_DEVICE_GET_INFO", "proc.reads"},
+		Evidence: []string{"random.reached", "IOMMU_DESTROY", "IOMMU_IOAS_UNMAP", "IOMMU_HWPT_ALLOC", "IOMMU_IOAS_NOIOMMU_GET_PA", "VFIO_DEVICE_GET_INFO", "proc.reads"},
 	},
 	{
 		ID: "ST-10", Suite: "stress",
@@ -73,7 +73,7 @@ var stress = []Statement{
 		ID: "ST-08", Suite: "stress", Nightly: true, Limit: 15 * time.Minute,
 		Promise:  "Binding a device to an iommufd and closing both, 100,000 times (5,000 with KASAN), loses no object and no memory.",
 		Source:   []string{"drivers/iommu/iommufd/device.c:60-140", "drivers/iommu/iommufd/device.c:300-400"},
-		Requires: also(onNoiommu, Cdev, Edu),
-		Evidence: []string{"VFIO_DEVICE_BIND_IOMMUFD", "open", "proc.reads"},
+		Requires: also(onNoiommu, Cdev, Edu, LeakCheck),
+		Evidence: []string{"VFIO_DEVICE_BIND_IOMMUFD", "open", "proc.reads", "leak.checks"},
 	},
 }
