@@ -11,7 +11,9 @@ import (
 	"io/fs"
 	"net/mail"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -44,18 +46,25 @@ var slow = flag.Bool("noiommu.slow", false, "gate a series of five patches: seve
 
 // A series of five, in an mbox with a reply in it: two patches that change
 // nothing, one that breaks what GET_PA promises, its revert, and a selftest.
-// The gate is killed in the middle and started again.
+// The gate is killed in the middle and started again, and comes to the same as
+// one that was not.
 func TestGate(t *testing.T) {
 	if !*slow {
-		t.Skip("builds five kernels and boots each: run with -noiommu.slow (make verify-gate)")
+		t.Skip("builds five kernels and boots each twice: run with -noiommu.slow (make verify-gate)")
 	}
+	gate := func(runs string) []string {
+		return []string{"gate", "--plan", "quick", "--out", runs, "testdata/series/five.mbox"}
+	}
+	whole := t.TempDir()
+	if code, out, stderr := farmVerb(t, gate(whole)...); code != 1 {
+		t.Fatalf("exit code %d\n%s%s", code, out, stderr)
+	}
+
 	runs := t.TempDir()
-	args := []string{"gate", "--plan", "quick", "--out", runs, "testdata/series/five.mbox"}
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Minute)
 	defer cancel()
-
 	var first bytes.Buffer
-	cmd := command(ctx, args...)
+	cmd := command(ctx, gate(runs)...)
 	cmd.Stderr = &first
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -80,9 +89,14 @@ func TestGate(t *testing.T) {
 	}
 	before := listRuns(t, runs)
 
-	code, out, stderr := farmVerb(t, args...)
+	code, out, stderr := farmVerb(t, gate(runs)...)
 	if code != 1 {
 		t.Fatalf("exit code %d\n%s%s", code, out, stderr)
+	}
+	for _, name := range []string{"report.json", "report.md", "reply.eml"} {
+		if want, got := gateFile(t, whole, name), gateFile(t, runs, name); want != got {
+			t.Errorf("%s of the gate that was killed differs:\n%s\n\nuninterrupted:\n%s", name, got, want)
+		}
 	}
 	if line, _, _ := strings.Cut(out, "\n"); !strings.HasPrefix(line, `FAIL patch 3/5 "iommufd: Start the contiguous length at a whole page": PA-02: `) {
 		t.Errorf("the first line is %q", line)
@@ -162,6 +176,35 @@ func TestGate(t *testing.T) {
 		m.Header.Get("Subject") != "Re: [PATCH 3/5] iommufd: Start the contiguous length at a whole page" {
 		t.Errorf("headers %v", m.Header)
 	}
+	// git sends it as it is.
+	git := exec.Command("git", "send-email", "--dry-run", "--confirm=never", "--suppress-cc=all", "--to=list@example.org", "--from=farm@example.org", "--smtp-server=/bin/false", f.Name())
+	if text, err := git.CombinedOutput(); err != nil || !strings.Contains(string(text), "In-Reply-To: <20261122-getpa-3@example.org>") {
+		t.Errorf("git send-email: %v\n%s", err, text)
+	}
+}
+
+// gateFile is a file of the one gate in a directory without what every gate has
+// of its own: where it ran, when, and how long.
+func gateFile(t *testing.T, runs, name string) string {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(runs, "gate-*", name))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("%s: %v, %v", name, found, err)
+	}
+	text, err := os.ReadFile(found[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, own := range []struct{ pattern, as string }{
+		{regexp.QuoteMeta(runs), "RUNS"},
+		{`[0-9]{8}-[0-9]{6}-[0-9a-f]{4}`, "RUN"},
+		{`"took_ns": [0-9]+`, `"took_ns": 0`},
+		{` in [0-9hms.]+ \|`, " in TIME |"},
+		{`\b0x[0-9a-f]{5,}\b`, "ADDRESS"},
+	} {
+		text = regexp.MustCompile(own.pattern).ReplaceAll(text, []byte(own.as))
+	}
+	return string(text)
 }
 
 func listRuns(t *testing.T, runs string) []string {

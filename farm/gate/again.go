@@ -55,8 +55,8 @@ func quoted(word string) string {
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
-// repeatAtMost is how many differences of a patch are repeated; what follows
-// from the same mistake need not be.
+// repeatAtMost is how many differences of a patch are repeated until they are
+// sure; what follows from the same mistake need not be.
 func (g *gate) repeatAtMost() int {
 	if g.Level == Quick {
 		return 1
@@ -72,18 +72,17 @@ func (g *gate) repeat(ctx context.Context, s *State, found []Difference, now, be
 	if err := readJSON(file, &known); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("read %s: %w", file, err)
 	}
-	done := 0
+	confirmed := 0
 	for i := range found {
 		d := &found[i]
 		if d.Kind != TestFails {
 			d.Repeated.Done = true // they are what they are: nothing runs
 			continue
 		}
-		if done == g.repeatAtMost() {
+		if confirmed == g.repeatAtMost() {
 			d.Repeated.With = Rate{1, 1}
 			continue
 		}
-		done++
 		id := fmt.Sprintf("%s/%s/%s", d.Key.Point, d.Key.Program, d.Key.Test)
 		r, ok := known[id]
 		if !ok {
@@ -98,7 +97,9 @@ func (g *gate) repeat(ctx context.Context, s *State, found []Difference, now, be
 				return err
 			}
 		}
-		d.Repeated = r
+		if d.Repeated = r; d.confirmed() {
+			confirmed++
+		}
 	}
 	return nil
 }

@@ -26,6 +26,10 @@ import (
 // poison it, and changes the counts that tests of leaks go by.)
 const wipe = "init_on_free=1"
 
+// isolation is a guest for every suite: a crash takes with it only what is like
+// it, and a guest for every test would take half as long again.
+const isolation = results.PerSuite
+
 // boot runs the cells of a state, or finds what they came to: before this gate
 // was stopped or, for the base, in another one.
 func (g *gate) boot(ctx context.Context, s *State) error {
@@ -75,7 +79,7 @@ func (g *gate) run(ctx context.Context, s *State) error {
 		out, err := runner.Run(ctx, plan, runner.Options{
 			Cache: g.Cache, Images: g.Images, Runs: filepath.Join(g.dir, runsDir), Jobs: g.Jobs,
 			Series:  map[string]series.Series{seriesName: g.Series.First(s.Index)},
-			Command: g.Command, Tell: g.Tell,
+			Command: g.Command, Tell: g.Tell, Isolation: isolation,
 		})
 		if out == nil || ctx.Err() != nil {
 			return err

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
 	"noiommu-farm/farm/runner"
 	"noiommu-farm/internal/fault"
 	"noiommu-farm/kernels"
@@ -99,36 +101,51 @@ func (g *gate) kconfig(ctx context.Context, n int) ([]Promise, error) {
 	return failed, nil
 }
 
+// buildsAtOnce is how many kernels are built at the same time: while one is
+// linked, which takes one processor, another is compiled.
+const buildsAtOnce = 2
+
 // build builds every configuration of a state's plan, each even if another
 // failed.
 func (g *gate) build(ctx context.Context, s *State) error {
 	for _, p := range s.Plan.Points {
-		if slices.ContainsFunc(s.Builds, func(b Build) bool { return b.Config == p.Config }) {
-			continue
-		}
-		config, err := kernels.LoadConfiguration(p.Config)
-		if err != nil {
-			return err
-		}
-		cell := stateName(s.Index, g.Series)
-		b, err := g.Cache.Build(ctx, kernels.Request{Source: g.source(s.Index), Config: config}, func(now kernels.Progress) {
-			g.Tell(runner.Progress{Cell: cell, Build: &now})
-		})
-		var bad *fault.Kernel
-		var cannot *fault.Usage
-		switch {
-		case errors.As(err, &bad):
-			s.Builds = append(s.Builds, Build{Config: p.Config, Error: bad.Stage + ": " + bad.Err.Error(), Log: bad.Log})
-		case errors.As(err, &cannot) && s.Index == 0:
-			// An older tree may not have what a profile is about.
-			s.Builds = append(s.Builds, Build{Config: p.Config, Error: cannot.Error()})
-		case err != nil:
-			return err
-		default:
-			s.Builds = append(s.Builds, Build{Config: p.Config, Key: b.Key, selftests: b.Selftests})
+		if !slices.ContainsFunc(s.Builds, func(b Build) bool { return b.Config == p.Config }) {
+			s.Builds = append(s.Builds, Build{Config: p.Config})
 		}
 	}
-	return nil
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(buildsAtOnce)
+	for i := range s.Builds {
+		group.Go(func() (err error) {
+			s.Builds[i], err = g.buildOne(ctx, s.Index, s.Builds[i].Config)
+			return err
+		})
+	}
+	return group.Wait()
+}
+
+// buildOne builds a state with one configuration.
+func (g *gate) buildOne(ctx context.Context, state int, name string) (Build, error) {
+	config, err := kernels.LoadConfiguration(name)
+	if err != nil {
+		return Build{}, err
+	}
+	cell := stateName(state, g.Series) + " with " + name
+	b, err := g.Cache.Build(ctx, kernels.Request{Source: g.source(state), Config: config}, func(now kernels.Progress) {
+		g.Tell(runner.Progress{Cell: cell, Build: &now})
+	})
+	var bad *fault.Kernel
+	var cannot *fault.Usage
+	switch {
+	case errors.As(err, &bad):
+		return Build{Config: name, Error: bad.Stage + ": " + bad.Err.Error(), Log: bad.Log}, nil
+	case errors.As(err, &cannot) && state == 0:
+		// An older tree may not have what a profile is about.
+		return Build{Config: name, Error: cannot.Error()}, nil
+	case err != nil:
+		return Build{}, err
+	}
+	return Build{Config: name, Key: b.Key, selftests: b.Selftests}, nil
 }
 
 // without is a plan without the configurations that the base does not build
