@@ -37,20 +37,24 @@ type History struct {
 // MaxHistory is how many results of one test are read, the newest.
 const MaxHistory = 100_000
 
+// historyQuery reads the tests' own rows first, and of the other tables only
+// what belongs to them: SQLite must not choose another order.
+const historyQuery = `
+	SELECT test.title, place.key, run.name, cell.started, cell.name, cell.build, result.verdict, text.text, result.wall, result.fingerprint, result.follows
+	FROM (SELECT id, title FROM test WHERE title = ?1 OR name = ?1 OR name LIKE '%.' || ?2 ESCAPE '\') AS test
+	CROSS JOIN result ON result.test = test.id
+	CROSS JOIN cell ON cell.id = result.cell
+	CROSS JOIN place ON place.id = cell.place
+	CROSS JOIN run ON run.id = cell.run
+	CROSS JOIN text ON text.id = result.reason
+	ORDER BY result.started DESC, run.name DESC, cell.name DESC, result.program DESC, result.ord DESC
+	LIMIT ?3`
+
 // History finds a test by its name, by the id of its statement ("PA-02") or by
 // its own name in a program, and gives what it did in each cell, the oldest
 // first. It is empty when no run has such a test.
 func (x *Index) History(ctx context.Context, test string) ([]History, error) {
-	rows, err := x.db.QueryContext(ctx, `
-		SELECT test.title, place.key, run.name, cell.started, cell.name, cell.build, result.verdict, text.text, result.wall, result.fingerprint, result.follows
-		FROM (SELECT id, title FROM test WHERE title = ?1 OR name = ?1 OR name LIKE '%.' || ?2 ESCAPE '\') AS test
-		JOIN result ON result.test = test.id
-		JOIN cell ON cell.id = result.cell
-		JOIN place ON place.id = cell.place
-		JOIN run ON run.id = cell.run
-		JOIN text ON text.id = result.reason
-		ORDER BY result.started DESC, run.name DESC, cell.name DESC, result.program DESC, result.ord DESC
-		LIMIT ?3`, test, literal(test), MaxHistory)
+	rows, err := x.db.QueryContext(ctx, historyQuery, test, literal(test), MaxHistory)
 	if err != nil {
 		return nil, fmt.Errorf("history of %s: %w", test, damaged(err))
 	}
