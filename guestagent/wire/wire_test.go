@@ -164,8 +164,8 @@ func TestConnRubbish(t *testing.T) {
 		{"no field", frame(`{}`), ErrFields},
 		{"a null field", frame(`{"pong":null}`), ErrFields},
 		{"two fields", frame(`{"pong":{"n":1},"started":{"id":1}}`), ErrFields},
-		{"another version", frame(`{"hello":{"version":1,"release":"","boot_id":""}}`), ErrVersion},
-		{"another version with other fields", frame(`{"hello":{"version":1,"name":"x"},"more":1}`), ErrVersion},
+		{"another version", frame(fmt.Sprintf(`{"hello":{"version":%d,"release":"","boot_id":""}}`, Version+1)), ErrVersion},
+		{"another version with other fields", frame(fmt.Sprintf(`{"hello":{"version":%d,"name":"x"},"more":1}`, Version+1)), ErrVersion},
 		{"no version", frame(`{"hello":{"release":"","boot_id":""}}`), ErrVersion},
 	}
 	for _, test := range tests {
@@ -335,7 +335,7 @@ func TestChunkRubbish(t *testing.T) {
 // Whatever a guest sends, the host gets messages or one error, and what it
 // takes for a message can be sent again and is the same.
 func FuzzRecv(f *testing.F) {
-	f.Add(frame(`{"hello":{"version":1,"release":"7.3.4","boot_id":"x"}}`))
+	f.Add(frame(fmt.Sprintf(`{"hello":{"version":%d,"release":"7.3.4","boot_id":"x"}}`, Version)))
 	f.Add(frame(`{"facts":{"params":{"a/b":"Y"},"pci":[{"bdf":"0000:00:02.0","vendor":4660}],"config_gz":"H4s="}}`))
 	f.Add(append(frame(`{"pong":{"n":1}}`), frame(`{"exited":{"id":1,"code":-1,"signal":11}}`)...))
 	f.Add([]byte("\x00\x10\x00\x01"))

@@ -24,7 +24,7 @@ var nodesUnbound = []Statement{
 		Promise:  "A kernel without VFIO_NOIOMMU has no module parameter for it, no container offers it, and a device without an IOMMU cannot be bound: EINVAL, no node, no taint.",
 		Source:   []string{"drivers/vfio/vfio_main.c:57-62", "drivers/vfio/vfio.h:39-43", "drivers/vfio/container.c:76-86"},
 		Requires: []Requirement{NoNoiommu, NoIOMMU},
-		Evidence: []string{"pci.bind:EINVAL", "kmsg.reads", "stat:ENOENT", "proc.reads"},
+		Evidence: []string{"pci.bind:EINVAL", "kmsg.reads", "stat:ENOENT", "proc.reads", "VFIO_CHECK_EXTENSION"},
 	},
 	{
 		ID: "ND-14", Suite: "nodes", Phase: Unbound,

@@ -62,8 +62,8 @@ func samePagemap(t *lab.T) {
 		}
 		// What is there is what the process wrote.
 		for _, offset := range []int{0, len(m.Bytes)/2 + 0x123, len(m.Bytes) - 0x321} {
-			pa, length, err := ioas.GetPA(at+uint64(offset), 0x321)
-			t.Must(err, "get_pa(offset %#x)", offset)
+			pa, length := m.PA(offset), min(0x321, m.Run(offset))
+			ioas.ExpectPA(at+uint64(offset), 0x321, pa, length)
 			witness.Sees(t, pa, m.Bytes[offset:offset+int(length)], "memory at offset %#x", offset)
 		}
 		at += uint64(len(m.Bytes)) + 5*page

@@ -27,8 +27,8 @@ func longestRun(t *lab.T) {
 	}
 	// Short runs and long ones, seen whole.
 	for offset := 0; offset < len(m.Bytes); offset += 97 * page {
-		pa, length, err := ioas.GetPA(iova+uint64(offset), 16*page)
-		t.Must(err, "get_pa(offset %#x)", offset)
+		pa, length := pas.PA(offset), min(16*page, pas.Run(offset))
+		ioas.ExpectPA(iova+uint64(offset), 16*page, pa, length)
 		witness.Sees(t, pa, m.Bytes[offset:offset+int(length)], "the run at offset %#x", offset)
 	}
 }
