@@ -37,6 +37,15 @@ func (t *T) Ways() []Way {
 	return ways
 }
 
+// AnyContainer opens a container of a kernel with groups: a native one, or an
+// iommufd where there is none.
+func (t *T) AnyContainer() *Container {
+	if t.Facts.Config.Container {
+		return t.OpenContainer()
+	}
+	return t.IOMMUFD().Container()
+}
+
 func (t *T) throughGroup(d *Device, container *Container) (*Cdev, func()) {
 	group := t.OpenGroup(d)
 	t.Must(group.SetContainer(container.Fd()), "VFIO_GROUP_SET_CONTAINER")
