@@ -39,7 +39,8 @@ const (
 // largest transfer.
 const BufferSize = 4096
 
-// limit bounds a transfer; the device needs about 100 ms for one.
+// limit bounds a transfer, see [lab.Patience]; the device needs about 100 ms for
+// one.
 const limit = 10 * time.Second
 
 // Device is an edu device that is ready for DMA.
@@ -100,9 +101,9 @@ func (d *Device) transfer(source, target uint64, n int, direction uint64) {
 	d.write64(targetRegister, target)
 	d.write64(countRegister, uint64(n))
 	d.write64(commandRegister, runCommand|direction)
-	for deadline := time.Now().Add(limit); d.read64(commandRegister)&runCommand != 0; {
+	for deadline := time.Now().Add(lab.Patience(limit)); d.read64(commandRegister)&runCommand != 0; {
 		if time.Now().After(deadline) {
-			d.t.Fatalf("edu: the transfer still runs after %v", limit)
+			d.t.Fatalf("edu: the transfer still runs after %v", lab.Patience(limit))
 		}
 		time.Sleep(5 * time.Millisecond)
 	}

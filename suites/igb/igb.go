@@ -83,7 +83,7 @@ const (
 	MaxCount = descriptors - 1
 )
 
-// limit bounds what the device is given to do.
+// limit bounds what the device is given to do; see [lab.Patience].
 const limit = 20 * time.Second
 
 // Device is an igb that sends to itself.
@@ -219,9 +219,9 @@ func (d *Device) Raise(vector uint32) {
 }
 
 func (d *Device) await(what string, happened func() bool) {
-	for deadline := time.Now().Add(limit); !happened(); {
+	for deadline := time.Now().Add(lab.Patience(limit)); !happened(); {
 		if time.Now().After(deadline) {
-			d.t.Fatalf("igb: %s took more than %v", what, limit)
+			d.t.Fatalf("igb: %s took more than %v", what, lab.Patience(limit))
 		}
 		time.Sleep(5 * time.Millisecond)
 	}

@@ -195,10 +195,10 @@ func noHugePages(t *lab.T) {
 	plain, small := fd.IOAS(), fd.IOAS()
 	small.NoHugePages()
 	m := t.Mixture()
-	pas := m.Pagemap()
 	for _, ioas := range []*lab.IOAS{plain, small} {
 		ioas.Map(m, iova)
 		dev.Attach(ioas)
+		pas := m.Pagemap() // of pages that are pinned: until then the kernel may move them
 		for offset := 0; offset < len(m.Bytes); offset += 61*lab.PageSize + 0x123 {
 			ioas.ExpectPA(iova+uint64(offset), lab.MaxLength, pas.PA(offset), pas.Run(offset))
 		}
