@@ -15,6 +15,7 @@ import (
 
 // CD-03: a bind that failed left the group, the device and the driver alone.
 func failedBind(t *lab.T) {
+	t.NoWarning()
 	for _, d := range t.Devices {
 		dev := t.Open(d)
 		fd := t.IOMMUFD()
@@ -40,7 +41,6 @@ func failedBind(t *lab.T) {
 		groupOpens(t, d, 0, "after the cdev was closed")
 		t.Must(t.Unbind(d), "%s: unbind", d.Model)
 		t.Must(t.Bind(d), "%s: bind again", d.Model)
-		lab.Equal(t, t.Taint()&lab.TaintWarn, 0, "%s: taint after the unbind, bit W", d.Model)
 	}
 }
 

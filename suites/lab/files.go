@@ -95,14 +95,6 @@ func (t *T) Taint() uint64 {
 	return n
 }
 
-// NoWarning asserts, when the test has ended and everything is closed, that
-// the kernel has not warned since now.
-func (t *T) NoWarning() {
-	const bad = TaintWarn | TaintDie | TaintBadPage
-	before := t.Taint()
-	t.Cleanup(func() { Equal(t, t.Taint()&bad, before&bad, "cleanup: taint, bits W, D and B") })
-}
-
 // CdevName is the name of the device's cdev ("noiommu-vfio0"); the test ends
 // when it does not have exactly one.
 func (t *T) CdevName(d *Device) string {

@@ -3,6 +3,8 @@
 package lab
 
 import (
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -21,12 +23,62 @@ type KernelLog struct {
 
 // KernelLog begins to listen to the kernel log; the test ends when it cannot.
 func (t *T) KernelLog() *KernelLog {
+	fd := t.openKmsg()
+	t.Cleanup(func() { t.OK(unix.Close(fd), "cleanup: close /dev/kmsg") })
+	return &KernelLog{fd, t}
+}
+
+// openKmsg opens the kernel log at its end; the test ends when it cannot.
+func (t *T) openKmsg() int {
 	fd, err := unix.Open("/dev/kmsg", unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	t.Must(err, "open /dev/kmsg")
-	t.Cleanup(func() { t.OK(unix.Close(fd), "cleanup: close /dev/kmsg") })
 	_, err = unix.Seek(fd, 0, unix.SEEK_END)
 	t.Must(err, "seek to the end of /dev/kmsg")
-	return &KernelLog{fd, t}
+	return fd
+}
+
+// NoWarning asserts, when the test has ended, everything is closed and the
+// bindings are put back, that the kernel has not warned since now.
+func (t *T) NoWarning() {
+	const bad = TaintWarn | TaintDie | TaintBadPage
+	before, fd := t.Taint(), t.openKmsg()
+	t.cleanups = slices.Insert(t.cleanups, 0, func() {
+		defer unix.Close(fd)
+		Equal(t, t.Taint()&bad, before&bad, "cleanup: taint, bits W, D and B")
+		// The bits tell of the first warning since boot only, the log of each.
+		Equal(t, t.firstWarning(fd), "", "cleanup: the first warning of the kernel")
+	})
+}
+
+// firstWarning is the next warning in the kernel log. Reading for it is no
+// evidence of anything.
+func (t *T) firstWarning(fd int) string {
+	record := make([]byte, maxRecord)
+	for {
+		n, err := unix.Read(fd, record)
+		switch err {
+		case nil:
+			if warns(string(record[:n])) {
+				return message(string(record[:n]))
+			}
+		case unix.EPIPE: // the oldest messages have been overwritten
+		case unix.EAGAIN:
+			return ""
+		default:
+			t.Must(err, "read /dev/kmsg")
+		}
+	}
+}
+
+// warns says whether a record is the first line of a warning or worse, of the
+// kernel itself: what a process logs has a facility.
+func warns(record string) bool {
+	priority, _, _ := strings.Cut(record, ",")
+	if n, err := strconv.Atoi(priority); err != nil || n >= 8 {
+		return false
+	}
+	text := message(record)
+	return slices.ContainsFunc([]string{"WARNING: ", "BUG: ", "kernel BUG at ", "Oops: "}, func(first string) bool { return strings.HasPrefix(text, first) })
 }
 
 // Messages are the texts of the messages since the last call. They are counted
