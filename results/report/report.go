@@ -16,6 +16,8 @@ import (
 	"unicode"
 
 	"noiommu-farm/results"
+	"noiommu-farm/results/failure"
+	"noiommu-farm/results/known"
 	"noiommu-farm/results/ktap"
 	"noiommu-farm/results/verdict"
 )
@@ -26,6 +28,11 @@ type Run struct {
 	Dir     string          `json:"dir"`
 	Verdict verdict.Verdict `json:"verdict"`
 	Cells   []*verdict.Cell `json:"judged"`
+
+	// What is bad, each problem once, before known issues were taken away, and
+	// what became of those; see [Run.Excuse].
+	Problems []failure.Group `json:"problems,omitempty"`
+	Known    []known.Applied `json:"known,omitempty"`
 }
 
 // Write writes results.json, results.ktap and junit.xml into the run's folder.

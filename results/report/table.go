@@ -32,6 +32,7 @@ func Table(w io.Writer, r Run, s Style) error {
 	}
 	s.unexpected(&b, r.Cells)
 	s.expected(&b, r.Cells)
+	s.known(&b, r.Known)
 	s.absent(&b, r.Cells)
 	s.summary(&b, r)
 	_, err := io.WriteString(w, b.String())
