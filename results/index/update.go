@@ -97,7 +97,7 @@ func (x *Index) names() ([]string, error) {
 	}
 	var names []string
 	for _, e := range entries {
-		if !e.IsDir() { // "latest" is a link
+		if !e.IsDir() || strings.HasPrefix(e.Name(), removed) { // "latest" is a link
 			continue
 		}
 		if _, err := os.Stat(filepath.Join(x.runs, e.Name(), "run.json")); err == nil {
