@@ -22,6 +22,7 @@ import (
 
 	"noiommu-farm/internal/fault"
 	"noiommu-farm/kernels"
+	"noiommu-farm/results/report"
 )
 
 type grammar struct {
@@ -33,6 +34,7 @@ type grammar struct {
 	Capsule    capsuleCmd    `cmd:"" help:"Write one file with which a failure happens again elsewhere."`
 	Kernel     kernelCmd     `cmd:"" help:"Kernels: list what there is, build configurations and judge how they compile, compare them, clear the cache."`
 	Report     reportCmd     `cmd:"" help:"Write static pages of a run, or a mail: what failed, what changed, and all that each cell said."`
+	Results    resultsCmd    `cmd:"" help:"What all runs tell: the history of a test, where two runs differ, problems by their fingerprints, exports."`
 	Kconfig    kconfigCmd    `cmd:"" help:"Hold a kernel's Kconfig files to what they promise of no-IOMMU, without building."`
 	Suites     suitesCmd     `cmd:"" help:"List the statements of the contract, their tests, and what they ask of each kernel on each machine."`
 	Console    consoleCmd    `cmd:"" help:"Classify a saved console log: oopses, warnings, sanitizer reports, hangs."`
@@ -78,7 +80,7 @@ func Run(args []string, stdout, stderr io.Writer) int {
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { done = code }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, Summary: false}),
-		kong.Vars{"cache": cacheDir(), "runs": runsDir(), "cpus": fmt.Sprint(runtime.NumCPU())},
+		kong.Vars{"cache": cacheDir(), "runs": runsDir(), "origin": report.Origin, "cpus": fmt.Sprint(runtime.NumCPU())},
 	)
 	if err != nil {
 		return tell(stderr, err)
@@ -114,7 +116,7 @@ func tell(stderr io.Writer, err error) int {
 func verbOf(args []string) string {
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		switch args[0] {
-		case "run", "kernel", "gate", "bisect", "repro", "capsule", "kconfig", "console", "doctor", "completion":
+		case "run", "kernel", "gate", "bisect", "repro", "capsule", "kconfig", "report", "results", "suites", "console", "doctor", "completion":
 			return args[0] + " "
 		}
 	}

@@ -47,6 +47,7 @@ type runCmd struct {
 	All         bool          `short:"a" help:"List every test, not only those that are not as expected."`
 	Cache       string        `help:"Directory of sources, builds and images." default:"${cache}" placeholder:"DIR"`
 	Out         string        `help:"Directory for run directories." default:"${runs}" placeholder:"DIR"`
+	knownFlag
 }
 
 func (runCmd) Help() string {
@@ -99,6 +100,10 @@ func (c *runCmd) Run(s *surroundings) error {
 		}
 		axes.Select.Programs = append(axes.Select.Programs, matrix.Program{Path: words[0], Args: words[1:]})
 	}
+	issues, err := c.load()
+	if err != nil {
+		return err
+	}
 	patches, err := loadSeries(s, c.Series)
 	if err != nil {
 		return err
@@ -134,6 +139,7 @@ func (c *runCmd) Run(s *surroundings) error {
 		return err
 	}
 	shown := report.Run{Run: out.Run, Dir: out.Dir, Verdict: out.Verdict(), Cells: out.Cells}
+	err = errors.Join(err, shown.Excuse(issues))
 	if err != nil {
 		shown.Verdict = verdict.Worst(shown.Verdict, verdict.Infra)
 	}
