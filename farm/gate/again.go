@@ -29,7 +29,10 @@ func (g *gate) again(d Difference) string {
 	case BuildFails:
 		return "farm run " + line + " --config " + d.Key.Config
 	}
-	line = "farm run " + line + " --config " + d.Key.Config + " --topology " + d.Key.Topology + " --append " + wipe
+	line = "farm run " + line + " --config " + d.Key.Config + " --topology " + d.Key.Topology
+	for _, one := range watchful {
+		line += " --append " + quoted(one)
+	}
 	for _, one := range devices(d.Key.Point) {
 		line += " --device " + one
 	}

@@ -21,10 +21,12 @@ import (
 	"noiommu-farm/suites/contract"
 )
 
-// wipe makes the allocators wipe what is freed: much of what needs a sanitizer
-// to be seen is seen so, in every cell, for next to nothing. (slab_debug would
-// poison it, and changes the counts that tests of leaks go by.)
-const wipe = "init_on_free=1"
+// watchful are the kernel parameters that make much of what needs a sanitizer
+// show itself in every cell, for little: what is freed is wiped, memory of
+// kmalloc is poisoned instead and has red zones (Documentation/mm/slab.rst), so
+// that what is used after it was freed is no pointer, and an oops ends the guest
+// at once, because what it left locked would only hang what comes after it.
+var watchful = []string{"init_on_free=1", "slab_debug=FZP,kmalloc-*", "oops=panic"}
 
 // isolation is a guest for every suite: a crash takes with it only what is like
 // it, and a guest for every test would take half as long again.
@@ -120,7 +122,7 @@ func devices(p Point) []string {
 func (g *gate) cell(s *State, p Point) matrix.Cell {
 	c := matrix.Cell{
 		Name: strings.Join([]string{fmt.Sprintf("%03d", s.Index), p.Config, p.Topology}, "_"), Source: g.Base, Config: p.Config, Topology: p.Topology,
-		Guest: matrix.Guest{Devices: devices(p), CPUs: 1, MemoryMiB: 512, Hugepages: 64, Append: []string{wipe}},
+		Guest: matrix.Guest{Devices: devices(p), CPUs: 1, MemoryMiB: 512, Hugepages: 64, Append: watchful},
 	}
 	if s.Index > 0 {
 		c.Series = seriesName
