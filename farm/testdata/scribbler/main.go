@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command scribbler is a test program that overwrites the kernel under it by
-// DMA, which without an IOMMU nothing keeps a device from: the page with the
-// entries of all exceptions and system calls. The farm's own tests run it in
-// real guests.
+// DMA, which without an IOMMU nothing keeps a device from: where the kernel
+// enters exceptions and system calls, it finds code that resets the machine.
+// The farm's own tests run it in real guests.
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"strconv"
@@ -35,11 +36,24 @@ func target() (uint64, error) {
 	return 0, fmt.Errorf("/proc/kallsyms does not have it")
 }
 
+// reset is code that has the keyboard controller reset the machine, again and
+// again. Entries are at multiples of its length.
+var reset = []byte{
+	0xb0, 0xfe, // movb $0xfe, %al
+	0xe6, 0x64, // outb %al, $0x64
+	0xeb, 0xfa, // jmp to the first byte
+	0x90, 0x90, // nop; nop
+}
+
 func scribble(t *lab.T) {
 	pa, err := target()
 	t.Must(err, "find the page")
-	c, _ := t.ToAttached(edu.Find(t))
+	c, s := t.ToAttached(edu.Find(t))
 	device := edu.New(c)
+	m := t.Pages(1)
+	copy(m.Bytes, bytes.Repeat(reset, lab.PageSize/len(reset)))
+	s.Map(m, 1<<30)
+	device.Fetch(m.PA(0), lab.PageSize)
 	for page := pa; ; page += lab.PageSize {
 		device.Store(page, lab.PageSize)
 	}
