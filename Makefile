@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 
+SUDO := $(shell [ $$(id -u) = 0 ] || echo sudo)
+
 # Nothing may ask for another toolchain than the one that is here.
 export GOTOOLCHAIN := local
 
-.PHONY: run test lint build docs setup mutants verify-builds verify-gate bench-builds clean
+.PHONY: run test lint build docs setup mutants verify-builds verify-gate verify-matrix verify-slurm bench-builds clean
 
 ## run: the main job: Linux 7.3 without and with an IOMMU
 run: setup build
@@ -29,9 +31,10 @@ build:
 setup:
 	@.ci/setup
 
-## docs: write the table of what is tested where
+## docs: write the table of what is tested where, and the schema of matrix files
 docs: build
 	bin/farm suites --markdown > docs/coverage.md
+	bin/farm matrix schema > matrix.schema.json
 
 ## mutants: break the kernel on purpose and see which statements turn red (slow;
 ## M=GLOB picks some, DIRS="DIR..." adds patches of your own, ARGS=-older goes on)
@@ -45,6 +48,18 @@ verify-gate: setup build
 ## verify-builds: a build from a neighbour is the kernel that a build from nothing gives (slow)
 verify-builds: setup
 	go test -count=1 -timeout 2h -run 'NeighbourEqual' -v ./kernels -noiommu.slow
+
+## verify-matrix: the smoke matrix, killed at ten random moments and resumed (slow)
+verify-matrix: setup build
+	go test -count=1 -timeout 3h -run 'TestMatrixTenKills$$' -v ./farm -noiommu.slow
+
+## verify-slurm: a plan through a cluster of two nodes on this machine, one of which dies (slow);
+## installs the Debian packages slurmctld, slurmd, slurm-client and munge
+verify-slurm: setup build
+	@for p in slurmctld slurmd slurm-client munge; do \
+		dpkg-query -W -f '$${db:Status-Status}' $$p 2>/dev/null | grep -qx installed || missing="$$missing $$p"; \
+	done; [ -z "$$missing" ] || { echo "installing$$missing"; $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing; }
+	go test -count=1 -timeout 1h -run 'TestSlurm$$' -v ./farm -noiommu.slow
 
 ## bench-builds: twelve kernels of the VFIO family from an empty cache, and CCACHE of them with plain make and ccache (slow)
 CCACHE ?= 0

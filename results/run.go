@@ -51,6 +51,14 @@ func CreateRun(root string, r *Run) (dir string, err error) {
 	return dir, nil
 }
 
+// WriteRun replaces the head of a run directory.
+func WriteRun(dir string, r Run) error {
+	if err := WriteJSON(filepath.Join(dir, runFile), r); err != nil {
+		return fmt.Errorf("%w: %w", ErrNotRecorded, err)
+	}
+	return nil
+}
+
 // ReadRun reads the head of a run directory.
 func ReadRun(dir string) (Run, error) {
 	var r Run

@@ -27,13 +27,15 @@ import (
 
 type grammar struct {
 	Run        runCmd        `cmd:"" help:"Build kernels, boot them with and without an IOMMU, run the suites, and print what was found."`
-	Matrix     matrixCmd     `cmd:"" help:"Many cells: what a matrix file comes to."`
+	Matrix     matrixCmd     `cmd:"" help:"Many cells, from a file of axes: plan them, run them, go on with what was stopped."`
+	Cell       cellCmd       `cmd:"" help:"Carry out one cell of a plan: what a job of a cluster runs."`
 	Gate       gateCmd       `cmd:"" help:"Judge a series of patches: the base and each patch must build, boot and pass."`
 	Bisect     bisectCmd     `cmd:"" help:"Find the patch or the commit from which on a test fails."`
 	Repro      reproCmd      `cmd:"" help:"Bring a failure of a run back: the same kernel and machine, and that one test; or a shell or a debugger there."`
 	Capsule    capsuleCmd    `cmd:"" help:"Write one file with which a failure happens again elsewhere."`
 	Kernel     kernelCmd     `cmd:"" help:"Kernels: list what there is, build configurations and judge how they compile, compare them, clear the cache."`
 	Report     reportCmd     `cmd:"" help:"Write static pages of a run, or a mail: what failed, what changed, and all that each cell said."`
+	Serve      serveCmd      `cmd:"" help:"Serve the pages of runs to a browser on this machine, up to date while a run goes on."`
 	Results    resultsCmd    `cmd:"" help:"What all runs tell: the history of a test, where two runs differ, problems by their fingerprints, exports."`
 	Kconfig    kconfigCmd    `cmd:"" help:"Hold a kernel's Kconfig files to what they promise of no-IOMMU, without building."`
 	Suites     suitesCmd     `cmd:"" help:"List the statements of the contract, their tests, and what they ask of each kernel on each machine."`
@@ -116,7 +118,7 @@ func tell(stderr io.Writer, err error) int {
 func verbOf(args []string) string {
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		switch args[0] {
-		case "run", "kernel", "gate", "bisect", "repro", "capsule", "kconfig", "report", "results", "suites", "console", "doctor", "completion":
+		case "run", "matrix", "cell", "kernel", "gate", "bisect", "repro", "capsule", "kconfig", "report", "serve", "results", "suites", "console", "doctor", "completion":
 			return args[0] + " "
 		}
 	}

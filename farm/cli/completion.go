@@ -28,6 +28,7 @@ func (completionCmd) Help() string {
 // verb is one verb as a completion script needs it.
 type verb struct {
 	Name, Help string
+	Verbs      []string // of a verb that has some of its own
 	Flags      []verbFlag
 }
 
@@ -52,6 +53,8 @@ func valuesOf(flag string) []string {
 		return append(matrix.ContractSuites(), matrix.KselftestSuites()...)
 	case "test":
 		return matrix.StatementIDs()
+	case "executor":
+		return []string{"local", "slurm"}
 	}
 	return nil
 }
@@ -68,11 +71,16 @@ func verbs(parser *kong.Kong) []verb {
 	var list []verb
 	for _, node := range parser.Model.Children {
 		v := verb{Name: node.Name, Help: node.Help}
-		for _, group := range node.AllFlags(true) {
-			for _, f := range group {
-				if f.Name == "help" {
+		seen := map[string]bool{"help": true}
+		for _, n := range append([]*kong.Node{node}, node.Children...) {
+			if n != node {
+				v.Verbs = append(v.Verbs, n.Name)
+			}
+			for _, f := range n.Flags {
+				if seen[f.Name] {
 					continue
 				}
+				seen[f.Name] = true
 				v.Flags = append(v.Flags, verbFlag{
 					Name:   f.Name,
 					Help:   strings.NewReplacer("'", "", "[", "(", "]", ")", ":", "").Replace(f.Help),
@@ -102,7 +110,10 @@ var completions = map[string]string{
 {{- end}}{{if .Files}}
 		--{{.Name}}) COMPREPLY=($(compgen -d -- "$cur")); return ;;
 {{- end}}{{end}}
-		*) [[ $cur == -* ]] && words="{{range .Flags}}--{{.Name}} {{end}}--help" ;;
+		*) [[ $cur == -* ]] && words="{{range .Flags}}--{{.Name}} {{end}}--help"
+{{- if .Verbs}}
+		[ "$COMP_CWORD" -eq 2 ] && words="{{join .Verbs}} $words"
+{{- end}} ;;
 		esac ;;
 {{- end}}
 	esac
@@ -120,7 +131,8 @@ _farm() {
 	fi
 	case $words[2] in
 {{- range .}}
-	{{.Name}}) _arguments{{range .Flags}} \
+	{{.Name}}) _arguments{{if .Verbs}} \
+		'2:verb:({{join .Verbs}})'{{end}}{{range .Flags}} \
 		'*--{{.Name}}[{{.Help}}]{{if .Values}}:value:({{join .Values}}){{end}}{{if .Files}}:directory:_files -/{{end}}'{{end}} \
 		'*:file:_files' ;;
 {{- end}}
@@ -130,7 +142,8 @@ compdef _farm farm
 `,
 	"fish": `complete -c farm -f
 {{range $v := .}}complete -c farm -n __fish_use_subcommand -a {{.Name}} -d '{{.Help}}'
-{{range .Flags}}complete -c farm -n '__fish_seen_subcommand_from {{$v.Name}}' -l {{.Name}} -d '{{.Help}}'{{if .Values}} -x -a '{{join .Values}}'{{end}}{{if .Files}} -r{{end}}
+{{if .Verbs}}complete -c farm -n '__fish_seen_subcommand_from {{.Name}}' -a '{{join .Verbs}}'
+{{end}}{{range .Flags}}complete -c farm -n '__fish_seen_subcommand_from {{$v.Name}}' -l {{.Name}} -d '{{.Help}}'{{if .Values}} -x -a '{{join .Values}}'{{end}}{{if .Files}} -r{{end}}
 {{end}}{{end}}`,
 }
 

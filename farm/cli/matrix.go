@@ -23,6 +23,8 @@ import (
 
 type matrixCmd struct {
 	Plan   matrixPlanCmd   `cmd:"" help:"Say what a matrix file comes to: cells, what they cost, and what no cell covers."`
+	Run    matrixRunCmd    `cmd:"" help:"Carry out a matrix file: build its kernels, boot its cells, and judge them."`
+	Resume matrixResumeCmd `cmd:"" help:"Go on with a run that was stopped, killed or lost power."`
 	Schema matrixSchemaCmd `cmd:"" help:"Print the JSON Schema of matrix files, for editors."`
 }
 
@@ -185,8 +187,14 @@ func planTable(w io.Writer, file string, a *arranged) error {
 		fmt.Fprintf(w, "  no cell has %s\n", report.Clean(m.String()))
 	}
 	fmt.Fprintf(w, "statements that some cell must pass: %d of %d\n", len(statements)-len(p.Unproven), len(statements))
+	missing := make(map[string][]string)
 	for _, st := range p.Unproven {
-		fmt.Fprintf(w, "  no cell proves %s\n", st.Name())
+		missing[st.Suite] = append(missing[st.Suite], st.ID)
+	}
+	for _, suite := range matrix.ContractSuites() {
+		if len(missing[suite]) > 0 {
+			fmt.Fprintf(w, "  no cell proves %s: %s\n", suite, strings.Join(missing[suite], " "))
+		}
 	}
 	return nil
 }

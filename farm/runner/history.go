@@ -55,7 +55,7 @@ func ReadPlan(dir string) (*Plan, error) {
 		return nil, fmt.Errorf("read plan: %w", err)
 	}
 	for _, w := range p.Schedule.Work {
-		if w.Cell.Name == "" || filepath.Base(w.Cell.Name) != w.Cell.Name {
+		if w.Cell.Name == "" || !filepath.IsLocal(w.Cell.Name) || filepath.Base(w.Cell.Name) != w.Cell.Name || w.Cell.Name == "." {
 			return nil, fmt.Errorf("read plan: %.100q is no name of a cell", w.Cell.Name)
 		}
 	}

@@ -51,6 +51,8 @@ type Options struct {
 	// suite of a kernel with kmemleak.
 	Isolation results.Isolation
 	Tell      func(Progress)
+	Watch     func(Status) // of a plan that is carried out; nil: nobody does
+	MemoryMiB int64        // for guests of a plan; 0 is what is available
 }
 
 // Progress is one thing that a user who watches wants to know. Cell is empty
@@ -267,43 +269,55 @@ func (r *run) build(ctx context.Context, cells []*prepared) error {
 	for _, c := range cells {
 		b, ok := builds[c.Kernel()]
 		if !ok {
-			patches, known := r.Series[c.Series]
-			if c.Series != "" && !known {
-				return fmt.Errorf("cell %s: nobody gave the series %s", c.Name, c.Series)
-			}
-			c.request.Source = c.request.Source.With(patches)
 			var err error
-			b, err = r.Cache.Build(ctx, c.request, func(p kernels.Progress) {
-				r.Tell(Progress{Cell: c.Name, Build: &p})
-			})
-			if err != nil {
+			if b, err = r.kernel(ctx, c); err != nil {
 				return err
 			}
 			builds[c.Kernel()] = b
 		}
-		c.build = b
-		text, err := os.ReadFile(b.ConfigPath)
-		if err != nil {
-			return fmt.Errorf("read the built .config: %w", err)
-		}
-		c.config = string(text)
-		if err := checkKselftests(c.Cell, b.Selftests); err != nil {
+		if err := r.equip(ctx, c, b); err != nil {
 			return err
 		}
-		if c.Privileges == contract.UserNamespace && b.Config["USER_NS"] != "y" {
-			return &fault.Usage{Key: "--privileges", Value: string(c.Privileges), Err: errors.New("the kernel was built without CONFIG_USER_NS")}
-		}
-		spec := imageSpec(c.Cell, b.Selftests)
-		modules, err := moduleFiles(b.Modules)
-		if err != nil {
-			return err
-		}
-		spec.Files = append(spec.Files, modules...)
-		// An image is the same for every cell with the same programs; the
-		// second time it comes from the cache.
-		if c.image, err = images.Build(ctx, spec, r.Images); err != nil {
-			return fmt.Errorf("build initramfs: %w", err)
-		}
+	}
+	return nil
+}
+
+// kernel has the kernel of a cell built.
+func (r *run) kernel(ctx context.Context, c *prepared) (*kernels.Build, error) {
+	patches, known := r.Series[c.Series]
+	if c.Series != "" && !known {
+		return nil, fmt.Errorf("cell %s: nobody gave the series %s", c.Name, c.Series)
+	}
+	c.request.Source = c.request.Source.With(patches)
+	return r.Cache.Build(ctx, c.request, func(p kernels.Progress) {
+		r.Tell(Progress{Cell: c.Name, Build: &p})
+	})
+}
+
+// equip gives a cell its kernel, and has its image made.
+func (r *run) equip(ctx context.Context, c *prepared, b *kernels.Build) error {
+	c.build = b
+	text, err := os.ReadFile(b.ConfigPath)
+	if err != nil {
+		return fmt.Errorf("read the built .config: %w", err)
+	}
+	c.config = string(text)
+	if err := checkKselftests(c.Cell, b.Selftests); err != nil {
+		return err
+	}
+	if c.Privileges == contract.UserNamespace && b.Config["USER_NS"] != "y" {
+		return &fault.Usage{Key: "--privileges", Value: string(c.Privileges), Err: errors.New("the kernel was built without CONFIG_USER_NS")}
+	}
+	spec := imageSpec(c.Cell, b.Selftests)
+	modules, err := moduleFiles(b.Modules)
+	if err != nil {
+		return err
+	}
+	spec.Files = append(spec.Files, modules...)
+	// An image is the same for every cell with the same programs; the second
+	// time it comes from the cache.
+	if c.image, err = images.Build(ctx, spec, r.Images); err != nil {
+		return fmt.Errorf("build initramfs: %w", err)
 	}
 	return nil
 }

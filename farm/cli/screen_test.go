@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"noiommu-farm/farm/runner"
+	"noiommu-farm/results/verdict"
+)
+
+func failedCell(name, reason string) *verdict.Cell {
+	return &verdict.Cell{Name: name, Verdict: verdict.Fail, Reason: reason, Wall: 90 * time.Second}
+}
+
+// The picture says what runs, what waits and what failed, and is never higher
+// than the terminal.
+func TestPicture(t *testing.T) {
+	now := time.Now()
+	s := newScreen(&bytes.Buffer{}, "m.yaml")
+	s.start = now.Add(-10 * time.Minute)
+	s.programs["a"] = "get_pa"
+	s.step = "compile 5/10"
+	s.status = runner.Status{
+		Total: 20, Done: 7, Verdicts: verdict.Counts{verdict.Pass: 4, verdict.Fail: 3}, Building: "debian:7.2 noiommu",
+		Running: []runner.Running{{Cell: "a", Began: now.Add(-5 * time.Second), Cost: time.Minute}}, Ready: 2, Waiting: 10,
+		Failed: []*verdict.Cell{failedCell("x", "one"), failedCell("y", "two"), failedCell("z", "bad \x1b[2J")}, Left: 2 * time.Hour,
+	}
+	want := `m.yaml: 7 of 20 cells (4 pass, 3 fail), 10m, about 2h00m left
+  build   debian:7.2 noiommu: compile 5/10
+  run     a: 5s of about 1m00s: get_pa
+  wait    2 for room, 10 for their kernel
+  failed  z: FAIL, bad \x1b[2J in 1m30s
+  failed  y: FAIL, two in 1m30s
+  failed  x: FAIL, one in 1m30s`
+	if got := strings.Join(s.picture(now, 24), "\n"); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	for rows := 1; rows < 10; rows++ {
+		if got := s.picture(now, rows); len(got) > rows {
+			t.Errorf("%d lines on %d rows", len(got), rows)
+		}
+	}
+	if got := s.picture(now, 6); got[5] != "  failed  and 2 more" {
+		t.Errorf("%q", got)
+	}
+}
+
+// In a pipe there are whole lines and nothing that moves a cursor.
+func TestScreenInAPipe(t *testing.T) {
+	var b bytes.Buffer
+	s := newScreen(&b, "m.yaml")
+	s.watch(runner.Status{Total: 2, Building: "debian:7.3 noiommu"})
+	s.tell(runner.Progress{Cell: "x", Program: "get_pa"})
+	s.tell(runner.Progress{Cell: "x", Judged: failedCell("x", "bad \x1b[2J")})
+	s.tell(runner.Progress{Cell: "x", Judged: failedCell("x", "again")})
+	s.watch(runner.Status{Total: 2, Done: 1, Elsewhere: "1 running"})
+	s.close()
+	s.tell(runner.Progress{Note: "too late"})
+	var said []string
+	for line := range strings.Lines(b.String()) {
+		_, text, _ := strings.Cut(line, "] ")
+		said = append(said, text)
+	}
+	want := "building debian:7.3 noiommu\n1/2 x: FAIL, bad \\x1b[2J in 1m30s\n1/2 in the queue: 1 running\n"
+	if got := strings.Join(said, ""); got != want || strings.Contains(b.String(), "\x1b") {
+		t.Errorf("%q, want %q", got, want)
+	}
+}

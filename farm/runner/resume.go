@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package runner
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"noiommu-farm/farm/matrix"
+	"noiommu-farm/images"
+	"noiommu-farm/internal/fault"
+	"noiommu-farm/kernels"
+	"noiommu-farm/kernels/lock"
+	"noiommu-farm/results"
+	"noiommu-farm/results/verdict"
+)
+
+// Files of a run directory that is carried out by a plan, and of a cell in it.
+const (
+	lockFile    = "lock"       // held by whoever carries the run out
+	locksDir    = "locks"      // one file a cell, held by whoever is at it
+	attemptsDir = "attempts"   // what was half done of cells, put aside
+	begunFile   = "begun.json" // of a cell: who is at it
+)
+
+// begun says who began a cell, and on a machine since which boot: what a
+// machine that lost its power had not written yet is gone.
+type begun struct {
+	Host string    `json:"host"`
+	Boot string    `json:"boot"`
+	PID  int       `json:"pid"`
+	Time time.Time `json:"time"`
+}
+
+// Now is the code that cells are to test: what each source is now, and the test
+// programs. Sources are fetched for it.
+func Now(ctx context.Context, cells []matrix.Cell, opt Options) (matrix.Now, error) {
+	now := matrix.Now{Time: time.Now(), Sources: make(map[string]string)}
+	for _, c := range cells {
+		if _, ok := now.Sources[c.Source]; ok {
+			continue
+		}
+		s, err := kernels.ParseSource(c.Source)
+		if err != nil {
+			return now, err
+		}
+		if now.Sources[c.Source], err = opt.Cache.SourceID(ctx, s); err != nil {
+			return now, err
+		}
+	}
+	image, err := images.Build(ctx, Suites(), opt.Images)
+	if err != nil {
+		return now, err
+	}
+	now.Suites = image.SHA256
+	return now, nil
+}
+
+// Begin makes a run directory with a plan in it, for [Carry] to carry out.
+// Plan.Cache and Plan.Images are those of the options.
+func Begin(ctx context.Context, p Plan, opt Options) (dir string, err error) {
+	if _, err := checkWork(p.Schedule.Work); err != nil {
+		return "", err
+	}
+	h, err := probe(ctx)
+	if err != nil {
+		return "", err
+	}
+	if p.Cache, err = filepath.Abs(opt.Cache.Dir); err != nil {
+		return "", err
+	}
+	if p.Images, err = filepath.Abs(opt.Images); err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(opt.Runs, 0o755); err != nil {
+		return "", fmt.Errorf("%w: %w", results.ErrNotRecorded, err)
+	}
+	head := results.Run{Command: opt.Command, Versions: (&run{host: h}).versions()}
+	for _, w := range p.Schedule.Work {
+		head.Cells = append(head.Cells, w.Cell.Name)
+	}
+	if dir, err = results.CreateRun(opt.Runs, &head); err != nil {
+		return "", err
+	}
+	return dir, writeDurably(dir, planFile, p)
+}
+
+func checkWork(work []matrix.Work) ([]*prepared, error) {
+	var plan matrix.Plan
+	for _, w := range work {
+		plan.Cells = append(plan.Cells, w.Cell)
+	}
+	return check(plan)
+}
+
+// writeDurably writes a file whole or not at all, and returns when it and its
+// name are on the disk.
+func writeDurably(dir, name string, v any) error {
+	path := filepath.Join(dir, name)
+	text, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	err = results.WriteFile(path, append(text, '\n'))
+	if err == nil {
+		err = errors.Join(syncFile(path), syncFile(dir))
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", results.ErrNotRecorded, err)
+	}
+	return nil
+}
+
+// syncFile waits until a file, or the names in a directory, are on the disk.
+func syncFile(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// seal says that a cell was carried out to its end. Before it says so, all that
+// the cell left is on the disk.
+func seal(dir string, judged *verdict.Cell, began time.Time) error {
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() && !e.IsDir() {
+			return err
+		}
+		return syncFile(path)
+	})
+	if err != nil {
+		return fmt.Errorf("%w: %w", results.ErrNotRecorded, err)
+	}
+	host, _ := os.Hostname()
+	return writeDurably(dir, doneFile, Done{Verdict: judged.Verdict, Began: began, Wall: judged.Wall, Source: judged.Kernel.SourceID, Host: host})
+}
+
+// finished is the judged cell of a folder if it was carried out to its end; nil
+// when it was not, or only to an end that says nothing of the kernel. One that
+// was killed between its last word and the seal is sealed: nothing is missing
+// in it, unless the machine was started anew since.
+func finished(dir string) (*verdict.Cell, error) {
+	rec, err := results.ReadCell(dir)
+	if err != nil || rec.Torn {
+		return nil, nil // half written
+	}
+	last := rec.Events[len(rec.Events)-1]
+	if last.Ended == nil && last.Unbuilt == nil {
+		return nil, nil
+	}
+	var done Done
+	var who begun
+	sealed := readJSON(filepath.Join(dir, doneFile), &done) == nil
+	if !sealed && (readJSON(filepath.Join(dir, begunFile), &who) != nil || who.Boot != boot()) {
+		return nil, nil
+	}
+	judged, err := verdict.Judge(rec)
+	if err != nil {
+		return nil, fmt.Errorf("judge %s: %w", filepath.Base(dir), err)
+	}
+	if judged.Verdict == verdict.Infra {
+		return nil, nil
+	}
+	if !sealed {
+		if err := results.WriteJSON(filepath.Join(dir, "verdict.json"), judged); err != nil {
+			return nil, fmt.Errorf("%w: %w", results.ErrNotRecorded, err)
+		}
+		return judged, seal(dir, judged, rec.Events[0].Time)
+	}
+	return judged, nil
+}
+
+// boot identifies the time since this machine was started.
+func boot() string {
+	text, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(string(text))
+}
+
+// putAside moves what was left of a cell out of the way; it is kept. The caller
+// holds the cell's lock.
+func putAside(runDir, cell string) error {
+	from := results.CellDir(runDir, cell)
+	if _, err := os.Lstat(from); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	dir := filepath.Join(runDir, attemptsDir)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("%w: %w", results.ErrNotRecorded, err)
+	}
+	for n := 1; ; n++ {
+		to := filepath.Join(dir, fmt.Sprintf("%s.%d", cell, n))
+		if _, err := os.Lstat(to); err == nil {
+			continue
+		}
+		// Nobody else is at this cell: its lock is held.
+		if err := os.Rename(from, to); err != nil {
+			return fmt.Errorf("%w: put %s aside: %w", results.ErrNotRecorded, cell, err)
+		}
+		return nil
+	}
+}
+
+// one carries out one cell of a run directory, unless it is finished. fresh
+// says whether it was carried out now. Whoever else is at it, here or on
+// another machine, is waited for.
+func (r *run) one(ctx context.Context, dir string, c *prepared, do func(ctx context.Context, dir string, c *prepared) (*verdict.Cell, error)) (judged *verdict.Cell, fresh bool, err error) {
+	release, err := lock.Take(ctx, filepath.Join(dir, locksDir, c.Name), func() {
+		r.Tell(Progress{Cell: c.Name, Note: c.Name + ": somebody else is at it: waiting"})
+	})
+	if err != nil {
+		return nil, false, err
+	}
+	defer release()
+	cellDir := results.CellDir(dir, c.Name)
+	if judged, err = finished(cellDir); judged != nil || err != nil {
+		return judged, false, err
+	}
+	if err := putAside(dir, c.Name); err != nil {
+		return nil, false, err
+	}
+	if err := os.Mkdir(cellDir, 0o755); err != nil {
+		return nil, false, fmt.Errorf("%w: %w", results.ErrNotRecorded, err)
+	}
+	host, _ := os.Hostname()
+	who := begun{host, boot(), os.Getpid(), time.Now().UTC()}
+	if err := results.WriteJSON(filepath.Join(cellDir, begunFile), who); err != nil {
+		return nil, false, fmt.Errorf("%w: %w", results.ErrNotRecorded, err)
+	}
+	judged, err = do(ctx, dir, c)
+	if judged == nil || err != nil || judged.Verdict == verdict.Infra {
+		return judged, true, err
+	}
+	return judged, true, seal(cellDir, judged, who.Time)
+}
+
+// booted carries out a cell that has its kernel.
+func (r *run) bootIn(ctx context.Context, dir string, c *prepared) (*verdict.Cell, error) {
+	return r.cell(ctx, dir, c, r.plan(c))
+}
+
+// without is the record of a cell that has no kernel, and why: the kernel's own
+// fault, or something that says nothing of it.
+func (r *run) without(source string, why error) func(context.Context, string, *prepared) (*verdict.Cell, error) {
+	return func(_ context.Context, dir string, c *prepared) (*verdict.Cell, error) {
+		planned := results.Planned{
+			Cell:   c.Name,
+			Kernel: results.Kernel{Source: c.Source, SourceID: source, Series: c.Series, Config: c.Config},
+			Machine: results.Machine{
+				Topology: c.Topology, IOMMU: c.machine.Topology.IOMMU(), Devices: c.Devices, PCI: underTest(c.machine),
+				CPUs: c.CPUs, MemoryMiB: c.MemoryMiB, Privileges: c.Privileges, Accel: string(r.host.accel), QEMU: r.host.version,
+			},
+		}
+		event := results.Event{Infra: &results.Infra{Err: why.Error()}}
+		var bad *fault.Kernel
+		if errors.As(why, &bad) {
+			event = results.Event{Unbuilt: &results.Unbuilt{Stage: bad.Stage, Err: bad.Err.Error(), Log: bad.Log}}
+		}
+		cellDir := results.CellDir(dir, c.Name)
+		rec, err := results.CreateCell(cellDir, planned)
+		if err != nil {
+			return nil, err
+		}
+		if err := errors.Join(rec.Event(event), rec.Close()); err != nil {
+			return nil, err
+		}
+		record, err := results.ReadCell(cellDir)
+		if err != nil {
+			return nil, err
+		}
+		judged, err := verdict.Judge(record)
+		if err != nil {
+			return nil, err
+		}
+		if err := results.WriteJSON(filepath.Join(cellDir, "verdict.json"), judged); err != nil {
+			return nil, fmt.Errorf("%w: %w", results.ErrNotRecorded, err)
+		}
+		r.Tell(Progress{Cell: c.Name, Judged: judged})
+		return judged, nil
+	}
+}
+
+// Extend gives a run directory that began another limit, from now; 0 takes
+// away one that has passed.
+func Extend(dir string, limit time.Duration) error {
+	p, err := ReadPlan(dir)
+	if err != nil {
+		return err
+	}
+	switch {
+	case limit > 0:
+		p.Until = time.Now().Add(limit)
+	case p.Until.Before(time.Now()):
+		p.Until = time.Time{}
+	default:
+		return nil
+	}
+	return writeDurably(dir, planFile, p)
+}

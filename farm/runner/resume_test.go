@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package runner
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"noiommu-farm/farm/matrix"
+	"noiommu-farm/internal/fault"
+	"noiommu-farm/results"
+	"noiommu-farm/results/verdict"
+)
+
+func resumable() (*run, *prepared) {
+	r := &run{Options: Options{Tell: func(Progress) {}}}
+	c := &prepared{Cell: matrix.Cell{Name: "c", Source: "debian:7.3", Config: "noiommu", Topology: "none"}}
+	c.machine.Topology = "none"
+	return r, c
+}
+
+// unbuilt is the verdict of a kernel that does not compile.
+var unbuilt = &fault.Kernel{Stage: "compile", Err: errors.New("vfio_main.c:7: error")}
+
+// A cell is done once. What says nothing of the kernel, or is half written, is
+// done again, and what was there is kept.
+func TestOneIsDoneOnce(t *testing.T) {
+	r, c := resumable()
+	dir := t.TempDir()
+	cellDir := results.CellDir(dir, c.Name)
+	if err := os.MkdirAll(filepath.Dir(cellDir), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	attempts := func() int {
+		entries, _ := os.ReadDir(filepath.Join(dir, attemptsDir))
+		return len(entries)
+	}
+	do := func(why error, fresh bool, want verdict.Verdict, before int) {
+		t.Helper()
+		judged, did, err := r.one(t.Context(), dir, c, r.without("id", why))
+		if err != nil || judged == nil || did != fresh || judged.Verdict != want || attempts() != before {
+			t.Fatalf("%+v, done %v, %v, %d put aside; want %s, done %v, %d", judged, did, err, attempts(), want, fresh, before)
+		}
+	}
+	do(errors.New("no compiler"), true, verdict.Infra, 0)
+	do(errors.New("no compiler"), true, verdict.Infra, 1) // it says nothing
+	// Half written: the farm was killed in the middle of a line.
+	events := filepath.Join(cellDir, "events.jsonl")
+	text, err := os.ReadFile(events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(events, text[:len(text)-5], 0o644); err != nil {
+		t.Fatal(err)
+	}
+	do(unbuilt, true, verdict.Fail, 2)
+	var done Done
+	if err := readJSON(filepath.Join(cellDir, doneFile), &done); err != nil || done.Verdict != verdict.Fail || done.Source != "id" || done.Host == "" {
+		t.Fatalf("%+v, %v", done, err)
+	}
+	do(errors.New("would be another"), false, verdict.Fail, 2)
+}
+
+// A farm that was killed between a cell's last word and the seal has lost
+// nothing, unless the machine was started anew.
+func TestKilledBeforeTheSeal(t *testing.T) {
+	for boots, again := range map[string]bool{boot(): false, "another": true} {
+		r, c := resumable()
+		dir := t.TempDir()
+		cellDir := results.CellDir(dir, c.Name)
+		if err := os.MkdirAll(filepath.Dir(cellDir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := r.one(t.Context(), dir, c, r.without("id", unbuilt)); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{doneFile, "verdict.json"} {
+			if err := os.Remove(filepath.Join(cellDir, name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := results.WriteJSON(filepath.Join(cellDir, begunFile), begun{Boot: boots}); err != nil {
+			t.Fatal(err)
+		}
+		judged, did, err := r.one(t.Context(), dir, c, r.without("id", unbuilt))
+		if err != nil || judged.Verdict != verdict.Fail || did != again {
+			t.Errorf("begun in boot %s: %+v, done again %v, %v", boots, judged, did, err)
+		}
+		for _, name := range []string{doneFile, "verdict.json"} {
+			if _, err := os.Stat(filepath.Join(cellDir, name)); err != nil {
+				t.Errorf("begun in boot %s: %v", boots, err)
+			}
+		}
+	}
+}
+
+// Two at once: one does the cell, the other waits and finds it done.
+func TestTwoAtOneCell(t *testing.T) {
+	r, c := resumable()
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Dir(results.CellDir(dir, c.Name)), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	inside, release := make(chan struct{}), make(chan struct{})
+	first := make(chan error)
+	go func() {
+		_, did, err := r.one(t.Context(), dir, c, func(ctx context.Context, dir string, c *prepared) (*verdict.Cell, error) {
+			close(inside)
+			<-release
+			return r.without("id", unbuilt)(ctx, dir, c)
+		})
+		if !did {
+			err = errors.Join(err, errors.New("the first did nothing"))
+		}
+		first <- err
+	}()
+	<-inside
+	waits := make(chan struct{})
+	second := &run{Options: Options{Tell: func(p Progress) {
+		if p.Note != "" {
+			close(waits)
+		}
+	}}}
+	result := make(chan bool)
+	go func() {
+		_, did, err := second.one(t.Context(), dir, c, second.without("id", unbuilt))
+		result <- did || err != nil
+	}()
+	<-waits
+	close(release)
+	if err := <-first; err != nil {
+		t.Error(err)
+	}
+	if <-result {
+		t.Error("the second did it again")
+	}
+}
+
+// A guest that is larger than the machine is refused before anything is spent.
+func TestBudgetHolds(t *testing.T) {
+	var b budget
+	if err := b.share(1, 1000); err != nil {
+		t.Fatal(err)
+	}
+	small, large := &prepared{}, &prepared{}
+	small.MemoryMiB, large.MemoryMiB = 512, 1024
+	if err := b.hold([]*prepared{small}); err != nil {
+		t.Error(err)
+	}
+	var usage *fault.Usage
+	if err := b.hold([]*prepared{small, large}); !errors.As(err, &usage) || usage.Value != "1024" {
+		t.Errorf("%v", err)
+	}
+}
+
+// A plan that somebody wrote by hand names no folder outside of the run.
+func TestReadPlan(t *testing.T) {
+	for name, good := range map[string]bool{"debian-7.3_noiommu_none": true, "": false, "../x": false, "a/b": false, "..": false, ".": false} {
+		dir := t.TempDir()
+		p := Plan{Schedule: matrix.Schedule{Work: []matrix.Work{{Number: 1, Cell: matrix.Cell{Name: name}}}}, Until: time.Now().UTC()}
+		text, err := json.Marshal(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, planFile), text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ReadPlan(dir); (err == nil) != good {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}
+
+// The words of a matrix mean what they mean to a run.
+func TestWords(t *testing.T) {
+	w := NewWords()
+	for axis, words := range Lists() {
+		for _, word := range words.Words {
+			if err := w.check(axis, word); err != nil {
+				t.Errorf("%s %s: %v", axis, word, err)
+			}
+		}
+	}
+	noiommu := matrix.Kernel{Source: "debian:7.3", Config: "noiommu"}
+	at := func(source, config, compiler string) matrix.Kernel {
+		return matrix.Kernel{Source: source, Config: config, Compiler: compiler}
+	}
+	if d := w.Distance(noiommu, at("debian:7.3", "k-cdev", "")); d < 1 || d >= matrix.Far {
+		t.Errorf("k-cdev from noiommu: %d", d)
+	}
+	for _, k := range []matrix.Kernel{at("debian:7.2", "noiommu", ""), at("debian:7.3", "k-dbg", ""), at("debian:7.3", "k-more", "")} {
+		if d := w.Distance(noiommu, k); d != matrix.Far {
+			t.Errorf("%v from noiommu: %d", k, d)
+		}
+	}
+	if d := w.Distance(noiommu, at("debian:7.3", "noiommu", "clang")); d >= 0 {
+		t.Errorf("with another compiler: %d", d)
+	}
+	_, err := w.facts(matrix.Cell{Source: "debian:7.2", Config: "k-cdev", Topology: "none", Guest: matrix.Guest{Devices: []string{"edu"}, CPUs: 1, MemoryMiB: 512}})
+	var usage *fault.Usage
+	if !errors.As(err, &usage) || usage.Key != "configuration" {
+		t.Errorf("k-cdev of 7.2: %v", err)
+	}
+}
