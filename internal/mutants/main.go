@@ -54,7 +54,7 @@ func do(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags.SetOutput(stderr)
 	match := flags.String("match", "*", "only mutants whose name matches this `glob`")
 	kernel := flags.String("kernel", "debian:7.3", "the `source` that the patches are for, as farm run takes it")
-	limit := flags.Duration("limit", 40*time.Minute, "give up on a mutant after this `time`")
+	limit := flags.Duration("limit", 90*time.Minute, "give up on a mutant after this `time`")
 	older := flags.Bool("older", false, "what an older farm or suite caught counts as caught; only the rest is tried again")
 	recalled := flags.Bool("recalled", false, "try nothing: show what is remembered")
 	table := flags.String("markdown", "", "write the table as Markdown to this `file`")

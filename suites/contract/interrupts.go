@@ -6,7 +6,7 @@ package contract
 var interrupts = []Statement{
 	{
 		ID: "IR-01", Suite: "interrupts",
-		Promise:  "INTx signals its eventfd once and is masked; unmasked with the line asserted, by the user or by an eventfd, it signals again, and a masked one signals when it is unmasked.",
+		Promise:  "INTx signals its eventfd once and is masked; unmasked with the line asserted, by the user or by an eventfd, it signals again, and a masked one signals when it is unmasked, as one does that the command register switched off.",
 		Source:   []string{"drivers/vfio/pci/vfio_pci_intrs.c:583-680"},
 		Requires: also(onEither, Edu, INTx),
 		Evidence: []string{"irq.events", "VFIO_DEVICE_SET_IRQS", "VFIO_DEVICE_GET_IRQ_INFO"},

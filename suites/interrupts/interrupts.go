@@ -89,6 +89,18 @@ func intx(t *lab.T) {
 	t.OK(dev.UnmaskWith(intxIndex, nil), "take the eventfd away")
 	t.OK(dev.Unmask(intxIndex), "unmask INTx")
 
+	// Switched off in the command register, it comes when it is switched on.
+	dev.SetINTxDisable(true)
+	device.Raise(16)
+	lab.Equal(t, device.Status(), 16, "interrupt status of the device")
+	lab.Equal(t, event.Signals(), 0, "signals of an INTx that the command register switches off")
+	t.OK(dev.Unmask(intxIndex), "unmask INTx that the command register switches off")
+	lab.Equal(t, event.Signals(), 0, "signals of an INTx that the command register switches off, unmasked")
+	dev.SetINTxDisable(false)
+	event.Expect("INTx switched on with the line asserted")
+	device.Acknowledge(16)
+	t.OK(dev.Unmask(intxIndex), "unmask INTx")
+
 	// Given another eventfd, it signals that one.
 	other := t.Event()
 	t.Must(dev.Arm(intxIndex, other), "arm INTx with another eventfd")

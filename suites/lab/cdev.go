@@ -162,9 +162,10 @@ func firstWord(memory []byte) uint32 { return *(*uint32)(unsafe.Pointer(&memory[
 // Bits of the command register in the PCI configuration space, from
 // include/uapi/linux/pci_regs.h.
 const (
-	commandRegister  = 4
-	commandMemory    = 1 << 1
-	commandBusMaster = 1 << 2
+	commandRegister    = 4
+	commandMemory      = 1 << 1
+	commandBusMaster   = 1 << 2
+	commandINTxDisable = 1 << 10
 )
 
 // EnableDMA sets memory space and bus master in the device's command register.
@@ -180,6 +181,16 @@ func (c *Cdev) SetBusMaster(on bool) {
 		value = commandBusMaster
 	}
 	c.setCommand(commandBusMaster, value)
+}
+
+// SetINTxDisable sets or clears the bit of the command register that switches
+// INTx off.
+func (c *Cdev) SetINTxDisable(on bool) {
+	value := uint16(0)
+	if on {
+		value = commandINTxDisable
+	}
+	c.setCommand(commandINTxDisable, value)
 }
 
 // setCommand gives the bits of mask in the command register these values; the

@@ -41,8 +41,14 @@ func newCompat(t *lab.T) *compat {
 func call32[V any](c *compat, f *uapi.File, op uapi.Ioctl, arg *V) (int, error) {
 	there := (*V)(unsafe.Pointer(&c.room[0]))
 	*there = *arg
-	result := int80(ioctl32, uint32(f.Fd()), uint32(op.Number), uint32(uintptr(unsafe.Pointer(there))))
+	result, err := c.value(f, op, uint32(uintptr(unsafe.Pointer(there))))
 	*arg = *there
+	return result, err
+}
+
+// value is an ioctl whose argument is a number.
+func (c *compat) value(f *uapi.File, op uapi.Ioctl, arg uint32) (int, error) {
+	result := int80(ioctl32, uint32(f.Fd()), uint32(op.Number), arg)
 	var err error
 	if result < 0 {
 		err = unix.Errno(-result)
@@ -101,9 +107,37 @@ func compat32(t *lab.T) {
 	if !t.Facts.Meets(contract.Group) {
 		return
 	}
-	group := t.OpenGroup(t.Devices[0])
+	d := t.Devices[0]
+	group := t.OpenGroup(d)
 	status := uapi.GroupStatus{Argsz: uint32(unsafe.Sizeof(uapi.GroupStatus{}))}
 	_, err := call32(c, group.File, uapi.VFIO_GROUP_GET_STATUS, &status)
 	t.OK(err, "32-bit VFIO_GROUP_GET_STATUS")
 	lab.Equal(t, status.Flags, uapi.VFIO_GROUP_FLAGS_VIABLE, "flags of the group")
+	if t.Facts.Meets(contract.NativeContainer) {
+		c.throughContainer(group, d)
+	}
+}
+
+// throughContainer has a 32-bit program open the device through its group in
+// VFIO's own container.
+func (c *compat) throughContainer(group *lab.Group, d *lab.Device) {
+	t, container := c.t, c.t.OpenContainer()
+	number := int32(container.Fd())
+	_, err := call32(c, group.File, uapi.VFIO_GROUP_SET_CONTAINER, &number)
+	t.OK(err, "32-bit VFIO_GROUP_SET_CONTAINER")
+	offers, err := c.value(container.File, uapi.VFIO_CHECK_EXTENSION, uapi.VFIO_NOIOMMU_IOMMU)
+	t.OK(err, "32-bit VFIO_CHECK_EXTENSION(NOIOMMU)")
+	lab.Equal(t, offers, 1, "32-bit VFIO_CHECK_EXTENSION(NOIOMMU)")
+	_, err = c.value(container.File, uapi.VFIO_SET_IOMMU, uapi.VFIO_NOIOMMU_IOMMU)
+	t.OK(err, "32-bit VFIO_SET_IOMMU(NOIOMMU)")
+	var name [16]byte
+	copy(name[:len(name)-1], d.BDF)
+	fd, err := call32(c, group.File, uapi.VFIO_GROUP_GET_DEVICE_FD, &name)
+	t.Must(err, "32-bit VFIO_GROUP_GET_DEVICE_FD")
+	dev := uapi.Adopt(t.Tally, fd)
+	info := uapi.DeviceInfo{Argsz: uint32(unsafe.Sizeof(uapi.DeviceInfo{}))}
+	_, err = call32(c, dev, uapi.VFIO_DEVICE_GET_INFO, &info)
+	t.OK(err, "32-bit VFIO_DEVICE_GET_INFO of the group's device")
+	lab.Equal(t, info.NumRegions, uapi.VFIO_PCI_NUM_REGIONS, "regions of the group's device")
+	t.Must(dev.Close(), "close the group's device")
 }
