@@ -30,7 +30,7 @@ func (g *gate) again(d Difference) string {
 		return "farm run " + line + " --config " + d.Key.Config
 	}
 	line = "farm run " + line + " --config " + d.Key.Config + " --topology " + d.Key.Topology
-	for _, one := range watchful {
+	for _, one := range Watchful {
 		line += " --append " + quoted(one)
 	}
 	for _, one := range devices(d.Key.Point) {

@@ -169,7 +169,7 @@ func (g *gate) probe(ctx context.Context, i int, at Point, test string) (Probe, 
 	}
 	cell := matrix.Cell{
 		Name: fmt.Sprintf("%03d_%s_%s", i, at.Config, at.Topology), Source: g.Base, Config: at.Config, Topology: at.Topology,
-		Guest:     matrix.Guest{Devices: devices(at), CPUs: 1, MemoryMiB: 512, Hugepages: 64, Append: watchful},
+		Guest:     matrix.Guest{Devices: devices(at), CPUs: 1, MemoryMiB: 512, Hugepages: 64, Append: Watchful},
 		Selection: matrix.Selection{Tests: []string{test}},
 	}
 	if strings.Contains(test, "/") {

@@ -21,12 +21,12 @@ import (
 	"noiommu-farm/suites/contract"
 )
 
-// watchful are the kernel parameters that make much of what needs a sanitizer
+// Watchful are the kernel parameters that make much of what needs a sanitizer
 // show itself in every cell, for little: what is freed is wiped, memory of
 // kmalloc is poisoned instead and has red zones (Documentation/mm/slab.rst), so
 // that what is used after it was freed is no pointer, and an oops ends the guest
 // at once, because what it left locked would only hang what comes after it.
-var watchful = []string{"init_on_free=1", "slab_debug=FZP,kmalloc-*", "oops=panic"}
+var Watchful = []string{"init_on_free=1", "slab_debug=FZP,kmalloc-*", "oops=panic"}
 
 // isolation is a guest for every suite: a crash takes with it only what is like
 // it, and a guest for every test would take half as long again.
@@ -122,7 +122,7 @@ func devices(p Point) []string {
 func (g *gate) cell(s *State, p Point) matrix.Cell {
 	c := matrix.Cell{
 		Name: strings.Join([]string{fmt.Sprintf("%03d", s.Index), p.Config, p.Topology}, "_"), Source: g.Base, Config: p.Config, Topology: p.Topology,
-		Guest: matrix.Guest{Devices: devices(p), CPUs: 1, MemoryMiB: 512, Hugepages: 64, Append: watchful},
+		Guest: matrix.Guest{Devices: devices(p), CPUs: 1, MemoryMiB: 512, Hugepages: 64, Append: Watchful},
 	}
 	if s.Index > 0 {
 		c.Series = seriesName

@@ -15,16 +15,13 @@ import (
 	"syscall"
 	"time"
 
+	"noiommu-farm/farm/gate"
 	"noiommu-farm/internal/fault"
 	"noiommu-farm/suites/contract"
 )
 
 // compiles is the statement that each profile of the kernel compiles.
 const compiles = "KC-12"
-
-// wipe makes the allocators wipe what is freed, as in the guests of a gate:
-// what is used after it was freed shows in most kernels without a sanitizer.
-const wipe = "init_on_free=1"
 
 // A bench tries mutants.
 type bench struct {
@@ -120,8 +117,10 @@ func (b *bench) kconfig(ctx context.Context, m mutant) (found, error) {
 func (b *bench) boot(ctx context.Context, m mutant, c cell, statements []string) (found, error) {
 	args := []string{
 		"run", "--json", "--jobs", "1", "--cache", b.cache, "--out", b.runs,
-		"--kernel", b.kernel, "--series", m.path, "--config", c.config, "--topology", c.topology, "--append", wipe,
-		"--test", strings.Join(statements, ","),
+		"--kernel", b.kernel, "--series", m.path, "--config", c.config, "--topology", c.topology, "--test", strings.Join(statements, ","),
+	}
+	for _, parameter := range gate.Watchful {
+		args = append(args, "--append", parameter)
 	}
 	if c.device != "" {
 		args = append(args, "--device", c.device)
