@@ -35,6 +35,7 @@ type grammar struct {
 	Capsule    capsuleCmd    `cmd:"" help:"Write one file with which a failure happens again elsewhere."`
 	Kernel     kernelCmd     `cmd:"" help:"Kernels: list what there is, build configurations and judge how they compile, compare them, clear the cache."`
 	Report     reportCmd     `cmd:"" help:"Write static pages of a run, or a mail: what failed, what changed, and all that each cell said."`
+	Serve      serveCmd      `cmd:"" help:"Serve the pages of runs to a browser on this machine, up to date while a run goes on."`
 	Results    resultsCmd    `cmd:"" help:"What all runs tell: the history of a test, where two runs differ, problems by their fingerprints, exports."`
 	Kconfig    kconfigCmd    `cmd:"" help:"Hold a kernel's Kconfig files to what they promise of no-IOMMU, without building."`
 	Suites     suitesCmd     `cmd:"" help:"List the statements of the contract, their tests, and what they ask of each kernel on each machine."`
@@ -117,7 +118,7 @@ func tell(stderr io.Writer, err error) int {
 func verbOf(args []string) string {
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		switch args[0] {
-		case "run", "matrix", "cell", "kernel", "gate", "bisect", "repro", "capsule", "kconfig", "report", "results", "suites", "console", "doctor", "completion":
+		case "run", "matrix", "cell", "kernel", "gate", "bisect", "repro", "capsule", "kconfig", "report", "serve", "results", "suites", "console", "doctor", "completion":
 			return args[0] + " "
 		}
 	}

@@ -57,18 +57,23 @@ func (c *reportCmd) Run(s *surroundings) error {
 	if c.Mail {
 		return site.Mail(s.stdout, run)
 	}
-	name := dir
-	if runs, err := filepath.EvalSymlinks(runsDir()); err == nil && filepath.Dir(dir) == runs {
-		name = filepath.Base(dir)
-	}
 	to := c.To
 	if to == "" {
 		to = filepath.Join(dir, "report")
 	}
-	index, err := site.Write(to, run, name)
+	index, err := site.Write(to, run, calledIn(dir))
 	if err != nil {
 		return err
 	}
 	_, err = fmt.Fprintln(s.stdout, index)
 	return err
+}
+
+// calledIn is what "farm repro" calls a run directory: its name, where it looks
+// for names.
+func calledIn(dir string) string {
+	if runs, err := filepath.EvalSymlinks(runsDir()); err == nil && filepath.Dir(dir) == runs {
+		return filepath.Base(dir)
+	}
+	return dir
 }

@@ -128,7 +128,7 @@ func (w *writer) cell(i int) error {
 	} else {
 		log = &logPage{}
 	}
-	b.Found = locate(c.Findings, log)
+	b.Found = locate(c.Findings, log, anyGuest)
 	was := w.before(c.Name)
 	for j, p := range c.Programs {
 		r := programRow{Name: p.Name, To: programPage(j, 0), Verdict: p.Verdict, Counts: p.Counts(), Reason: p.Reason, Wall: p.Wall,
@@ -212,38 +212,53 @@ func indented(v any) string {
 	return string(text)
 }
 
-// console writes the page of a cell's console.
+// console writes the page of a cell's consoles, one guest after the other.
 func (w *writer) console(i int, rec *results.Record) (*logPage, error) {
-	in, err := rec.Console()
+	r := newReader()
+	for _, guest := range rec.Guests() {
+		if err := r.guest(rec, guest); err != nil {
+			return nil, err
+		}
+	}
+	log := r.done()
+	if len(log.Lines) == 0 {
+		return log, nil
+	}
+	var found []foundLine
+	for _, f := range log.Findings {
+		found = append(found, locate([]console.Finding{f.inGuest()}, log, int(f.guest))...)
+	}
+	return log, w.write("log", cellDir(i)+"console.html", "Console of "+w.names.whole[i],
+		[]link{{w.names.whole[i], "index.html"}, {"Console", ""}}, logBody{log, found, filepath.Join("cells", w.Cells[i].Name, "console.log")})
+}
+
+// guest adds the console of one guest of a cell.
+func (r *reader) guest(rec *results.Record, guest uint32) error {
+	in, err := rec.ConsoleOf(guest)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	findings, err := console.Classify(in)
 	in.Close()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	slices.SortStableFunc(findings, func(a, b console.Finding) int { return cmp.Compare(a.First, b.First) })
-	if in, err = rec.Console(); err != nil {
-		return nil, err
+	if in, err = rec.ConsoleOf(guest); err != nil {
+		return err
 	}
 	defer in.Close()
-	log, err := readConsole(in, findings)
-	if err != nil || len(log.Lines) == 0 {
-		return log, err
-	}
-	body := logBody{log, locate(findings, log), filepath.Join("cells", w.Cells[i].Name, "console.log")}
-	return log, w.write("log", cellDir(i)+"console.html", "Console of "+w.names.whole[i],
-		[]link{{w.names.whole[i], "index.html"}, {"Console", ""}}, body)
+	return r.readConsole(in, guest, findings)
 }
 
-// locate links complaints to the console, where its page has them.
-func locate(findings []console.Finding, log *logPage) []foundLine {
+// locate links complaints of a guest to the console, where its page has them.
+func locate(findings []console.Finding, log *logPage, guest int) []foundLine {
 	out := make([]foundLine, len(findings))
 	for i, f := range findings {
 		out[i].Finding = f
-		if log.found[f.First] {
-			out[i].To = fmt.Sprintf("console.html#L%d", f.First)
+		if n := log.line(guest, f); n > 0 {
+			out[i].Finding.First = n
+			out[i].To = fmt.Sprintf("console.html#L%d", n)
 		}
 	}
 	return out
@@ -253,7 +268,7 @@ func locate(findings []console.Finding, log *logPage) []foundLine {
 func (w *writer) program(i, j int, rec *results.Record, log *logPage, was map[key]verdict.Verdict) error {
 	c := w.Cells[i]
 	p := c.Programs[j]
-	b := programBody{Program: p, Cell: w.names.whole[i], Findings: locate(p.Findings, log),
+	b := programBody{Program: p, Cell: w.names.whole[i], Findings: locate(p.Findings, log, anyGuest),
 		Walls: drawnWalls(w.history.Walls(c.Name, p.Name), p.Wall)}
 	spec := w.spec(place{cell: i, program: j, test: -1})
 	b.Repro, b.Capsule = w.repro(spec), w.capsule(spec)
@@ -279,7 +294,7 @@ func (w *writer) program(i, j int, rec *results.Record, log *logPage, was map[ke
 	for n := range b.Pages {
 		b.Here, b.First, b.Tests = n, n*perPage, nil
 		for k := b.First; k < min(b.First+perPage, len(p.Tests)); k++ {
-			t := testBody{Test: p.Tests[k], Number: k + 1, Findings: locate(p.Tests[k].Findings, log)}
+			t := testBody{Test: p.Tests[k], Number: k + 1, Findings: locate(p.Tests[k].Findings, log, int(p.Tests[k].Guest))}
 			spec := w.spec(place{cell: i, program: j, test: k})
 			t.Repro, t.Capsule = w.repro(spec), w.capsule(spec)
 			t.Past, t.Before = w.past(t.Verdict, c.Name, p.Name, t.Name)

@@ -37,9 +37,10 @@ type group struct {
 }
 
 type row struct {
-	Name   string
-	Words  string // what a filter finds besides what is shown
-	Fields []field
+	Name    string
+	Program string // of a test
+	Words   string // what a filter finds besides what is shown
+	Fields  []field
 }
 
 // problem is a change as a page shows it.
@@ -217,14 +218,16 @@ func (w *writer) programs() []row {
 
 // worstFirst puts first what a reader looks for first.
 func worstFirst(rows []row) {
-	bad := func(r row) int {
-		worst := 0
-		for _, f := range r.Fields {
-			worst = max(worst, severity[f.Verdict])
-		}
-		return worst
+	slices.SortStableFunc(rows, func(a, b row) int { return cmp.Compare(worst(b), worst(a)) })
+}
+
+// worst is the severity of what is worst in a row; 0 where all is as expected.
+func worst(r row) int {
+	worst := 0
+	for _, f := range r.Fields {
+		worst = max(worst, severity[f.Verdict])
 	}
-	slices.SortStableFunc(rows, func(a, b row) int { return cmp.Compare(bad(b), bad(a)) })
+	return worst
 }
 
 // problems shows changes with at most so many cells, and tests in each.
@@ -282,6 +285,18 @@ func (w *writer) problems(changes []Change, cells, tests int) []problem {
 	return out
 }
 
+// testsBody are the tests that are somewhere not as expected, and all others by
+// program: folded away, a browser need not lay them out.
+type testsBody struct {
+	Bad  grid
+	Good []programTests
+}
+
+type programTests struct {
+	Program string
+	grid
+}
+
 // tests is the matrix of every test.
 func (w *writer) tests() error {
 	type name struct {
@@ -301,7 +316,7 @@ func (w *writer) tests() error {
 				if !ok {
 					r = len(rows)
 					at[n] = r
-					rows = append(rows, row{Name: fullName(p.Name, t.Name), Fields: make([]field, len(w.Cells))})
+					rows = append(rows, row{Name: fullName(p.Name, t.Name), Program: p.Name, Fields: make([]field, len(w.Cells))})
 				}
 				rows[r].Fields[i] = field{Verdict: t.Verdict, To: cellDir(i) + testAnchor(j, k)}
 			}
@@ -318,8 +333,20 @@ func (w *writer) tests() error {
 		rows[i].Words = strings.Join(words, " ")
 	}
 	worstFirst(rows)
-	body := w.columns()
-	body.Rows = rows
+	bad := 0
+	for bad < len(rows) && worst(rows[bad]) > 0 {
+		bad++
+	}
+	body := testsBody{Bad: w.columns()}
+	body.Bad.Rows = rows[:bad]
+	for _, r := range rows[bad:] {
+		i := slices.IndexFunc(body.Good, func(p programTests) bool { return p.Program == r.Program })
+		if i < 0 {
+			i = len(body.Good)
+			body.Good = append(body.Good, programTests{Program: r.Program, grid: w.columns()})
+		}
+		body.Good[i].Rows = append(body.Good[i].Rows, r)
+	}
 	return w.write("tests", "tests.html", "Every test", []link{{"Every test", ""}}, body)
 }
 

@@ -179,9 +179,29 @@ func stamp(paths ...string) string {
 	return s
 }
 
-// finished says whether a cell was carried to its end, or given up.
+// finished says whether a cell was carried to its end, or given up: every guest
+// of it has ended, and there is nothing left to run.
 func finished(rec *results.Record) bool {
-	return slices.ContainsFunc(rec.Events, func(e results.Event) bool { return e.Ended != nil || e.Infra != nil })
+	if _, err := os.Stat(filepath.Join(rec.Dir, "done.json")); err == nil {
+		return true
+	}
+	ended, exited, early := make(map[uint32]bool), make(map[uint32]bool), false
+	for _, e := range rec.Events {
+		switch {
+		case e.Ended != nil:
+			ended[e.Guest] = true
+		case e.Infra != nil, e.Hung != nil, e.Lost != nil, e.Unbuilt != nil:
+			early = true
+		case e.Agent != nil && e.Agent.Exited != nil:
+			exited[e.Agent.Exited.ID] = true
+		}
+	}
+	for _, guest := range rec.Guests() {
+		if !ended[guest] && !early {
+			return false
+		}
+	}
+	return early || !slices.ContainsFunc(rec.Planned.Programs, func(p results.Program) bool { return !exited[p.ID] })
 }
 
 // unfinished takes back what was judged of a cell that goes on: only a program
@@ -207,15 +227,28 @@ func unfinished(c *verdict.Cell, rec *results.Record) {
 	for i := range c.Programs {
 		p := &c.Programs[i]
 		switch {
-		case exited[p.ID]:
-			c.Verdict = verdict.Worst(c.Verdict, p.Verdict)
+		case !began[p.ID]:
+			p.Verdict, p.Reason, p.Tests = waiting, "", nil
 			continue
-		case began[p.ID]:
-			p.Verdict = running
-		default:
-			p.Verdict = waiting
+		case !exited[p.ID]:
+			p.Verdict, p.Reason, p.Tests = running, "", nil
+			continue
 		}
-		p.Reason, p.Tests = "", nil
+		// Of one that is carried out in parts the rest is still to come.
+		n := len(p.Tests)
+		p.Tests = slices.DeleteFunc(p.Tests, func(t verdict.Test) bool { return t.Verdict == verdict.Infra })
+		if len(p.Tests) < n {
+			p.Verdict, p.Reason = "", ""
+			for _, t := range p.Tests {
+				p.Verdict = verdict.Worst(p.Verdict, t.Verdict)
+			}
+			if p.Verdict.Good() || p.Verdict == "" {
+				p.Verdict = running
+			}
+		}
+		if !open(p.Verdict) {
+			c.Verdict = verdict.Worst(c.Verdict, p.Verdict)
+		}
 	}
 	if c.Verdict == "" || c.Verdict.Good() {
 		c.Verdict = running

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"noiommu-farm/results"
+	"noiommu-farm/results/known"
 	"noiommu-farm/results/report"
 	"noiommu-farm/results/site/history"
 	"noiommu-farm/results/verdict"
@@ -69,6 +70,14 @@ func load(dir string) (*Run, error) {
 		}
 		c, rec := loadCell(results.CellDir(dir, name), name)
 		r.Cells, r.records = append(r.Cells, c), append(r.records, rec)
+	}
+	// A file that cannot be read excuses nothing.
+	list, err := known.OfRun(dir)
+	if err != nil {
+		r.Notes = append(r.Notes, err.Error())
+	}
+	r.Known = known.Apply(list, r.Cells, head.Started)
+	for _, c := range r.Cells {
 		r.Verdict = verdict.Worst(r.Verdict, c.Verdict)
 	}
 	if len(r.Cells) == 0 {

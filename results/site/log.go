@@ -37,10 +37,24 @@ type line struct {
 // logPage is a bounded log.
 type logPage struct {
 	Lines    []line
-	Findings []console.Finding
+	Findings []guestFinding
 	at       map[string]int // line numbers by name; see readOutput and readConsole
 	Left     int            // lines left out
 	found    map[int]bool   // lines of findings that are kept
+}
+
+// guestFinding is a complaint with the line numbers of a page.
+type guestFinding struct {
+	console.Finding
+	guest  uint32
+	before int // lines on the page before its guest's console
+}
+
+// inGuest is the complaint with the line numbers of its guest's console.
+func (g guestFinding) inGuest() console.Finding {
+	f := g.Finding
+	f.First, f.Last = f.First-g.before, f.Last-g.before
+	return f
 }
 
 // keeper decides which lines of a log are kept, while it streams by.
@@ -64,34 +78,44 @@ func (b *budget) take(n int) bool {
 	return true
 }
 
-// read streams a log of any size through classify, which may mark a line. name
-// is what links to the line call it.
-func read(log io.Reader, classify func(n int, text string) (kind, title, name string)) (*logPage, error) {
-	k := keeper{head: budget{endLines, endBytes}, marks: budget{markLines, markBytes}}
-	k.page.at, k.page.found = make(map[string]int), make(map[int]bool)
+// classify may mark a line; name is what links to the line call it.
+type classify func(n int, text string) (kind, title, name string)
+
+// reader streams logs of any size through a keeper, one after the other.
+type reader struct{ keeper }
+
+func newReader() *reader {
+	r := &reader{keeper{head: budget{endLines, endBytes}, marks: budget{markLines, markBytes}}}
+	r.page.at, r.page.found = make(map[string]int), make(map[int]bool)
+	return r
+}
+
+// read adds a log; its lines are numbered on, and classified by the numbers
+// that they have in it.
+func (r *reader) read(log io.Reader, classify classify) error {
 	lines := ktap.Lines{Max: maxLine}
+	before := r.number
 	emit := func(text string, cut int) {
-		k.number++
-		kind, title, name := classify(k.number, text)
+		r.number++
+		kind, title, name := classify(r.number-before, text)
 		text = report.Clean(text)
 		if cut > 0 {
 			text += fmt.Sprintf("… (%d bytes more)", cut)
 		}
-		k.add(line{N: k.number, Text: text, Kind: kind, Title: title}, name)
+		r.add(line{N: r.number, Text: text, Kind: kind, Title: title}, name)
 	}
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := log.Read(buf)
 		lines.Feed(buf[:n], emit)
 		if errors.Is(err, io.EOF) {
-			break
+			lines.Flush(emit)
+			return nil
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
 	}
-	lines.Flush(emit)
-	return k.done(), nil
 }
 
 func (k *keeper) add(l line, name string) {
@@ -144,7 +168,8 @@ var resultLine = regexp.MustCompile(`^\s*(not )?ok \d+(?: -)?(?: ([^#]*))?(?:# *
 // readOutput marks the KTAP results in what a program printed. Their names are
 // the tests'.
 func readOutput(log io.Reader) (*logPage, error) {
-	return read(log, func(_ int, text string) (string, string, string) {
+	r := newReader()
+	err := r.read(log, func(_ int, text string) (string, string, string) {
 		m := resultLine.FindStringSubmatch(text)
 		switch {
 		case m == nil:
@@ -156,6 +181,7 @@ func readOutput(log io.Reader) (*logPage, error) {
 		}
 		return "ok", "", strings.TrimSpace(m[2])
 	})
+	return r.done(), err
 }
 
 // Lines that the agent and the suites write into the kernel log.
@@ -165,11 +191,17 @@ var (
 	otherLine = regexp.MustCompile(`\bnoiommu-farm: (?:done|end) `)
 )
 
-// readConsole marks the kernel's complaints and the markers of the farm. The
-// names are programs' ids, and in each its tests' names; see [inConsole].
-func readConsole(log io.Reader, findings []console.Finding) (*logPage, error) {
-	id, next := "", 0
-	page, err := read(log, func(n int, text string) (string, string, string) {
+// readConsole adds the console of a guest, with the kernel's complaints in it
+// and the markers of the farm. The names are programs' ids, and in each its
+// tests' names; see [inConsole].
+func (r *reader) readConsole(log io.Reader, guest uint32, findings []console.Finding) error {
+	before, id, next := r.number, "", 0
+	for i := range findings {
+		findings[i].First, findings[i].Last = findings[i].First+before, findings[i].Last+before
+		r.page.Findings = append(r.page.Findings, guestFinding{findings[i], guest, before})
+	}
+	return r.read(log, func(n int, text string) (string, string, string) {
+		n += before
 		for next < len(findings) && findings[next].Last < n {
 			next++
 		}
@@ -192,10 +224,20 @@ func readConsole(log io.Reader, findings []console.Finding) (*logPage, error) {
 		}
 		return "", "", ""
 	})
-	if page != nil {
-		page.Findings = findings
+}
+
+// anyGuest is for a complaint of which it is not known who made it.
+const anyGuest = -1
+
+// line is where a page has a complaint that stands in that line of a guest's
+// console; 0 if it was left out.
+func (p *logPage) line(guest int, f console.Finding) int {
+	for _, g := range p.Findings {
+		if (guest == anyGuest || int(g.guest) == guest) && g.First-g.before == f.First && g.Class == f.Class && p.found[g.First] {
+			return g.First
+		}
 	}
-	return page, err
+	return 0
 }
 
 func inConsole(program, test string) string { return program + " " + test }
