@@ -185,7 +185,7 @@ func showHistory(w io.Writer, h index.History, last int) error {
 	for _, r := range h.Results[max(0, len(h.Results)-last):] {
 		line := fmt.Sprintf("  %s  %-7s %8s  %s", r.Run, r.Verdict, brief(r.Wall), r.Fingerprint)
 		if r.Reason != "" {
-			line += "  " + report.Clean(r.Reason)
+			line += "  " + cut(report.Clean(r.Reason), 160)
 		}
 		fmt.Fprintln(&b, strings.TrimRight(line, " "))
 	}

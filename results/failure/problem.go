@@ -115,12 +115,18 @@ func cellPrint(c *verdict.Cell) string {
 	return OfCell(c).Fingerprint("")
 }
 
-// sourceLine is where an assertion stands: that moves while the test stays.
-var sourceLine = regexp.MustCompile(`\b([\w./-]+\.[ch]|[\w./-]+\.go):[0-9]+\b`)
+// What is left out of an assertion: the line where it stands, which moves while
+// the test stays, and numbers that stand alone, which are what was found (a
+// count of objects, an address); what it is about, and what was wanted, are
+// words.
+var (
+	sourceLine = regexp.MustCompile(`\b([\w./-]+\.[ch]|[\w./-]+\.go):[0-9]+\b`)
+	alone      = regexp.MustCompile(`(^|[ (=\[])[-+]?(?:0x)?[0-9][0-9a-f]*\b`)
+)
 
 // Fingerprint is what a failure of a named result is known by: 12 hex digits
-// of a hash of the name, the assertion without its line number and whatever
-// differs from boot to boot, and the kernel's complaints with their innermost
+// of a hash of the name, the assertion without its line number, numbers and
+// whatever else differs from boot to boot, and the kernel's complaints with their innermost
 // functions. The verdict is no part of it, nor is the cell.
 func (f Failure) Fingerprint(name string) string {
 	h := sha256.New()
@@ -131,7 +137,7 @@ func (f Failure) Fingerprint(name string) string {
 			text = ""
 		}
 	}
-	fmt.Fprintf(h, "%q %q\n", name, sourceLine.ReplaceAllString(text, "$1"))
+	fmt.Fprintf(h, "%q %q\n", name, alone.ReplaceAllString(sourceLine.ReplaceAllString(text, "$1"), "$1#"))
 	for _, c := range f.Crashes {
 		fmt.Fprintf(h, "%q %q\n", c.Title, c.Stack)
 	}

@@ -45,6 +45,7 @@ func TestFingerprint(t *testing.T) {
 		{"in another boot", failed("get_pa.go:41: GET_PA(0x10000def) = 0x2b3f000, want 0x2b3fdef"), true},
 		{"after a line was put in before it", failed("get_pa.go:44: GET_PA(0x10000abc) = 0x1a3f000, want 0x1a3fabc"), true},
 		{"in another file", failed("helper.go:41: GET_PA(0x10000abc) = 0x1a3f000, want 0x1a3fabc"), false},
+		{"another assertion of that kind", failed("get_pa.go:41: GET_PA(#) = 12, want -1"), true},
 		{"another assertion", failed("get_pa.go:41: errno = EINVAL, want EPERM"), false},
 		{"another test", other, false},
 		{"with a warning besides", verdict.Test{Name: "get_pa.PA-02", Verdict: verdict.Fail, Reason: text, Findings: warned(t, "f").Findings}, false},
@@ -52,6 +53,12 @@ func TestFingerprint(t *testing.T) {
 		if got := print(c.test); (got == base) != c.same {
 			t.Errorf("%s: %s and %s, want the same: %v", c.name, got, base, c.same)
 		}
+	}
+	leak := func(cache string, found string) string {
+		return print(failed("leak.go:58: objects in " + cache + " = " + found + ", want more than 632"))
+	}
+	if leak("kmalloc-96", "615") != leak("kmalloc-96", "99") || leak("kmalloc-96", "615") == leak("kmalloc-64", "615") {
+		t.Error("a count that was found tells failures apart, or what was counted does not")
 	}
 	if a, b := warned(t, "f"), warned(t, "g"); print(a) == print(b) {
 		t.Error("a warning that came another way has the same fingerprint")

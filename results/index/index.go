@@ -36,7 +36,8 @@ const File = "index.sqlite"
 // as long as a rebuild may take.
 const busyMS = 120_000
 
-// layout is the version of the tables. An index with another one is emptied.
+// layout is the version of the tables, and of what fingerprints are made of. An
+// index with another one is emptied.
 const layout = 1
 
 // tables are those of the index. A place is what a cell is in every run: the

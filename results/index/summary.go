@@ -39,7 +39,15 @@ func NewRate(bad, of int) Rate {
 	n, p := float64(of), float64(bad)/float64(of)
 	middle := (p + z*z/(2*n)) / (1 + z*z/n)
 	half := z / (1 + z*z/n) * math.Sqrt(p*(1-p)/n+z*z/(4*n*n))
-	return Rate{Bad: bad, Of: of, Low: max(0, middle-half), High: min(1, middle+half)}
+	r := Rate{Bad: bad, Of: of, Low: middle - half, High: middle + half}
+	// There the interval ends exactly, which rounding misses.
+	if bad == 0 {
+		r.Low = 0
+	}
+	if bad == of {
+		r.High = 1
+	}
+	return r
 }
 
 // summarize reads a history, the oldest result first. A test is flaky on
