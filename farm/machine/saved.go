@@ -75,6 +75,19 @@ func (g *Guest) Save(ctx context.Context) (_ *Saved, err error) {
 	return s, nil
 }
 
+// Size is how much memory of the host the saved guest takes up, in bytes: what
+// it had written until then, and the state of its devices.
+func (s *Saved) Size() int64 {
+	var size int64
+	for _, f := range []*os.File{s.memory, s.state} {
+		var st unix.Stat_t
+		if unix.Fstat(int(f.Fd()), &st) == nil {
+			size += st.Blocks * 512
+		}
+	}
+	return size
+}
+
 // Close gives back what the saved guest takes up. Guests that go on from it
 // are not touched.
 func (s *Saved) Close() {

@@ -40,6 +40,9 @@ var plan = map[string][]string{
 	"suites/uapi":     nil,
 	"internal/fault":  nil,
 	"internal/rooms":  nil,
+	// It measures the parts of the farm by themselves, and all of it through
+	// its command line.
+	"internal/bench": {"farm/machine", "farm/runner", "guestagent/wire", "images", "kernels"},
 	// It asks the farm through its command line; which statements there are it
 	// knows from the data, and where a patch can show from the gate's rules.
 	"internal/mutants": {"farm/gate", "suites/contract"},
