@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"noiommu-farm/farm/machine"
-	"noiommu-farm/farm/qmp"
 	"noiommu-farm/guestagent/wire"
 	"noiommu-farm/results"
 	"noiommu-farm/results/ktap"
@@ -33,7 +32,7 @@ type session struct {
 	all      []string            // of them
 	saves    int                 // how often it was saved
 
-	shutdown *qmp.Subscription
+	shutdown func() string // why the machine stopped, once it has
 	pumps    sync.WaitGroup
 	logged   *marks
 	logErr   error // of the console; after the pumps
@@ -41,7 +40,18 @@ type session struct {
 
 // begin begins to record a guest whose QEMU runs.
 func (l *lives) begin(guest *machine.Guest, rec *results.GuestWriter) *session {
-	s := &session{lives: l, rec: rec, guest: guest, shutdown: guest.Monitor.Subscribe("SHUTDOWN"), logged: newMarks()}
+	s := &session{lives: l, rec: rec, guest: guest, logged: newMarks()}
+	shutdown := guest.Monitor.Subscribe("SHUTDOWN")
+	s.shutdown = func() string {
+		defer shutdown.Close()
+		select {
+		case e := <-shutdown.Events():
+			reason, _ := e.Data["reason"].(string)
+			return reason
+		default: // QEMU did not live to say why
+			return ""
+		}
+	}
 	names := make(map[uint32]string)
 	for _, p := range l.plan.planned.Programs {
 		names[p.ID] = p.Name
@@ -143,7 +153,6 @@ func (s *session) putBack(ctx context.Context, id uint32) error {
 // thrown away when all that it had to say of that program was read.
 func (s *session) end(ctx context.Context, how error, thrown uint32) error {
 	defer s.guest.Close()
-	defer s.shutdown.Close()
 	defer s.requests.close()
 	var killed bool
 	var err error
@@ -160,16 +169,12 @@ func (s *session) end(ctx context.Context, how error, thrown uint32) error {
 		// What an agent says after the end is recorded, and answered by nobody.
 	}
 	s.pumps.Wait()
+	why := s.shutdown()
 	if err != nil || s.logErr != nil {
 		return errors.Join(err, s.logErr)
 	}
 	end := ended(s.guest, killed)
-	end.ConsoleDropped = s.rec.ConsoleDropped()
-	select {
-	case e := <-s.shutdown.Events():
-		end.Shutdown, _ = e.Data["reason"].(string)
-	default: // QEMU did not live to say why
-	}
+	end.ConsoleDropped, end.Shutdown = s.rec.ConsoleDropped(), why
 	return s.rec.Event(results.Event{Ended: end})
 }
 
