@@ -351,3 +351,30 @@ func TestMatrixTenKills(t *testing.T) {
 		t.Errorf("%d verdicts, undisturbed %d", len(got), len(want))
 	}
 }
+
+// The commands of the units in dist/ are commands of the farm.
+func TestUnits(t *testing.T) {
+	text, err := os.ReadFile("../dist/noiommu-farm.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	commands := 0
+	for line := range strings.Lines(string(text)) {
+		key, rest, _ := strings.Cut(strings.TrimSpace(line), "=")
+		if !strings.HasPrefix(key, "Exec") {
+			continue
+		}
+		commands++
+		words := strings.Fields(rest)
+		if words[0] != "/opt/noiommu-farm/bin/farm" {
+			t.Errorf("%s: another program", line)
+		}
+		// Flags and arguments are read before the help is printed.
+		if out, err := command(t.Context(), append(words[1:], "--help")...).CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", line, err, out)
+		}
+	}
+	if commands != 2 {
+		t.Errorf("%d commands", commands)
+	}
+}
