@@ -228,6 +228,9 @@ func (c *Cache) lookup(ctx context.Context, w want, locked bool) (*Build, error)
 		}
 		b.Cached = true
 		b.Origin = w.tree.Origin
+		if b.GetPA, err = knowsGetPA(w.tree.Dir); err != nil {
+			return nil, err
+		}
 		return b, nil
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)

@@ -243,6 +243,7 @@ type Build struct {
 	Modules    string // root directory of lib/modules; "" when none was built
 	Release    string // as uname -r says
 	Version    string // of the source's Makefile
+	GetPA      bool   // its iommufd has IOMMU_IOAS_NOIOMMU_GET_PA; not told by [Cache.Open]
 
 	SourceID  string   // hash of the source's content
 	Base      string   // of a patched source: hash of that without the series; ""

@@ -275,11 +275,12 @@ type Hardware struct {
 }
 
 // Facts is what the contract is to be judged by in this cell, given the kernel
-// (uname -r, and the facts of its configuration) and the machine.
-func (c Cell) Facts(release string, config contract.Config, hw Hardware) contract.Facts {
+// (whether it knows IOMMU_IOAS_NOIOMMU_GET_PA, and the facts of its
+// configuration) and the machine.
+func (c Cell) Facts(getPA bool, config contract.Config, hw Hardware) contract.Facts {
 	return contract.Facts{
 		Config:        config,
-		GetPA:         contract.HasGetPA(release),
+		GetPA:         getPA,
 		UnsafeMode:    config.Noiommu,
 		SRIOV:         slices.ContainsFunc(hw.Devices, func(d contract.Device) bool { return d.Model == "igb" }),
 		IOMMU:         hw.IOMMU,

@@ -110,7 +110,7 @@ func TestPrivileges(t *testing.T) {
 	var names []string
 	for i, c := range plan.Cells {
 		names = append(names, c.Name)
-		if f := c.Facts("7.3.4", contract.Config{}, Hardware{}); f.Privileges != contract.AllPrivileges[i] {
+		if f := c.Facts(true, contract.Config{}, Hardware{}); f.Privileges != contract.AllPrivileges[i] {
 			t.Errorf("%s: facts say %s", c.Name, f.Privileges)
 		}
 	}
@@ -195,12 +195,12 @@ func TestFacts(t *testing.T) {
 		Devices:       []contract.Device{{Model: "edu"}, {Model: "igb", Behind: true}},
 		MemoryAbove4G: true,
 	}
-	f := c.Facts("7.3.4", contract.Config{Noiommu: true}, hw)
+	f := c.Facts(true, contract.Config{Noiommu: true}, hw)
 	if !f.UnsafeMode || !f.SRIOV || !f.GetPA || f.Hugepages != 8 || f.Hugepages1G != 1 || len(f.Devices) != 2 ||
 		f.IOMMU != hw.IOMMU || !f.MemoryAbove4G {
 		t.Errorf("%+v", f)
 	}
-	f = c.Facts("7.2.1", contract.Config{}, Hardware{Devices: []contract.Device{{Model: "edu"}}})
+	f = c.Facts(false, contract.Config{}, Hardware{Devices: []contract.Device{{Model: "edu"}}})
 	if f.UnsafeMode || f.SRIOV || f.GetPA || f.IOMMU.Kind != "" || f.MemoryAbove4G {
 		t.Errorf("%+v", f)
 	}

@@ -76,7 +76,7 @@ func cellNames(plans []cellPlan) string {
 
 func (r *run) plan(c *prepared) cellPlan {
 	config := contract.ParseConfig(c.config)
-	facts := c.Facts(c.build.Release, config, hardware(c.machine, config))
+	facts := c.Facts(c.build.GetPA, config, hardware(c.machine, config))
 	ph, absent := programs(c.Cell, facts, c.build.Selftests, func(own time.Duration) time.Duration {
 		if r.Timeout > 0 {
 			own = r.Timeout
@@ -86,7 +86,7 @@ func (r *run) plan(c *prepared) cellPlan {
 	for _, list := range [][]results.Program{ph.unbound, ph.bound, ph.atEnd} {
 		for i := range list {
 			if list[i].Host {
-				list[i].Env = append(list[i].Env, fmt.Sprintf("%s=%g", wire.PatienceEnv, r.scale(c)))
+				list[i].Env = append(list[i].Env, fmt.Sprintf("%s=%g", wire.PatienceEnv, r.scale(c)), fmt.Sprintf("%s=%t", wire.GetPAEnv, facts.GetPA))
 			}
 		}
 	}

@@ -25,7 +25,7 @@ func foretell(c matrix.Cell, release string) (contract.Facts, error) {
 	}
 	p := cells[0]
 	config := foretoldConfig(p.request.Config.Text(release), release)
-	return p.Cell.Facts(release, config, hardware(p.machine, config)), nil
+	return p.Cell.Facts(contract.HasGetPA(release), config, hardware(p.machine, config)), nil
 }
 
 // foretoldConfig is what a configuration will come to, from what its fragments

@@ -34,7 +34,7 @@ func cellOf(selection matrix.Selection) (matrix.Cell, contract.Facts, contract.F
 	none := machine.Machine{Topology: machine.None, Devices: []machine.Device{machine.Edu, machine.IGB}, MemoryMiB: 512}
 	intel := none
 	intel.Topology = machine.Intel
-	return c, c.Facts("7.3.4", kAll, hardware(none, kAll)), c.Facts("7.3.4", kAll, hardware(intel, kAll))
+	return c, c.Facts(true, kAll, hardware(none, kAll)), c.Facts(true, kAll, hardware(intel, kAll))
 }
 
 func own(d time.Duration) time.Duration { return d }

@@ -94,7 +94,7 @@ func (w *Words) facts(c matrix.Cell) (contract.Facts, error) {
 	if err != nil {
 		return contract.Facts{}, err
 	}
-	return c.Facts(release, config.facts, hardware(m, config.facts)), nil
+	return c.Facts(contract.HasGetPA(release), config.facts, hardware(m, config.facts)), nil
 }
 
 // newest is the release that is assumed of a source that does not say one

@@ -45,6 +45,11 @@ const (
 	// things may take: a number of at least 1. Not set, it is 1.
 	PatienceEnv = "NOIOMMU_FARM_PATIENCE"
 
+	// GetPAEnv is the environment variable that tells a program whether the
+	// kernel was built from a source with IOMMU_IOAS_NOIOMMU_GET_PA: "true" or
+	// "false". Not set, the release must do.
+	GetPAEnv = "NOIOMMU_FARM_GET_PA"
+
 	// WaitEnv is the environment variable that tells a program that it was
 	// started before it is needed ([Warm]), and the descriptor of a socket
 	// (SOCK_SEQPACKET): it sends an empty JSON object as soon as it has

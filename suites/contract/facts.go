@@ -13,7 +13,7 @@ import (
 // and the machine; in the guest the suites find it out for themselves.
 type Facts struct {
 	Config        Config     `json:"config"`
-	GetPA         bool       `json:"get_pa"`      // the kernel knows IOMMU_IOAS_NOIOMMU_GET_PA; see [HasGetPA]
+	GetPA         bool       `json:"get_pa"`      // the kernel knows IOMMU_IOAS_NOIOMMU_GET_PA
 	UnsafeMode    bool       `json:"unsafe_mode"` // the module parameter
 	SRIOV         bool       `json:"sriov"`       // vfio_pci.enable_sriov
 	IOMMU         IOMMUFacts `json:"iommu"`
@@ -62,8 +62,9 @@ type Device struct {
 
 var releasePattern = regexp.MustCompile(`^([0-9]+)\.([0-9]+)`)
 
-// HasGetPA says whether a kernel of this release (uname -r) knows
-// IOMMU_IOAS_NOIOMMU_GET_PA, which came with Linux 7.3.
+// HasGetPA guesses from the release (uname -r) whether a kernel knows
+// IOMMU_IOAS_NOIOMMU_GET_PA, which came with Linux 7.3. It is for where the
+// source is not at hand: a tree on the way to 7.3 has it, and a backport.
 func HasGetPA(release string) bool {
 	m := releasePattern.FindStringSubmatch(release)
 	if m == nil {

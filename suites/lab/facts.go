@@ -53,7 +53,13 @@ func findKernel(root string, facts *contract.Facts) error {
 	if err != nil {
 		return err
 	}
+	// Whoever built the kernel knows better than its number.
 	facts.GetPA = contract.HasGetPA(string(release))
+	if said := os.Getenv(wire.GetPAEnv); said != "" {
+		if facts.GetPA, err = strconv.ParseBool(said); err != nil {
+			return fmt.Errorf("%s: %w", wire.GetPAEnv, err)
+		}
+	}
 	if facts.UnsafeMode, err = readBool(filepath.Join(root, unsafeMode)); err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"noiommu-farm/guestagent/wire"
 	"noiommu-farm/suites/contract"
 )
 
@@ -105,6 +106,31 @@ func configSpace(pin byte, capabilities ...byte) string {
 		}
 	}
 	return string(space)
+}
+
+// What the kernel's builder says of it counts, not its number.
+func TestGetPA(t *testing.T) {
+	for _, c := range []struct {
+		release, said string
+		want          bool
+	}{
+		{"7.3.4\n", "", true},
+		{"7.2.0-rc5+\n", "", false},
+		{"7.2.0-rc5+\n", "true", true},
+		{"7.3.4\n", "false", false},
+	} {
+		files := machine("", false)
+		files["proc/sys/kernel/osrelease"] = c.release
+		t.Setenv(wire.GetPAEnv, c.said)
+		facts, err := FindFacts(fakeRoot(t, files), nil)
+		if err != nil || facts.GetPA != c.want {
+			t.Errorf("release %q, said %q: %v, %v", c.release, c.said, facts.GetPA, err)
+		}
+	}
+	t.Setenv(wire.GetPAEnv, "maybe")
+	if _, err := FindFacts(fakeRoot(t, machine("", false)), nil); err == nil {
+		t.Error("maybe is an answer")
+	}
 }
 
 func TestFindFacts(t *testing.T) {
