@@ -13,12 +13,14 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
 
 	"noiommu-farm/internal/fault"
 	"noiommu-farm/results"
+	"noiommu-farm/results/console"
 	"noiommu-farm/results/failure"
 )
 
@@ -62,12 +64,15 @@ const (
 // WriteCapsule writes a case into one file: a tar archive in zstd. The same
 // case gives the same bytes.
 func WriteCapsule(path string, c Case) (err error) {
-	console := filepath.Join(c.Dir, consoleFile)
-	from := map[string]string{consoleFile: console, kernelFile: c.repeat.Kernel, initrdFile: c.repeat.Initrd}
+	log, err := consoleOf(c.Dir)
+	if err != nil {
+		return fmt.Errorf("write capsule: %w", err)
+	}
+	from := map[string]string{kernelFile: c.repeat.Kernel, initrdFile: c.repeat.Initrd}
 	m := manifest{
 		Format: capsuleFormat, Planned: c.repeat.Planned,
 		Program: c.Program, Test: c.Test, Seen: c.Seen, Reason: c.Reason,
-		Files: map[string]string{configFile: hash([]byte(c.repeat.Config))},
+		Files: map[string]string{configFile: hash([]byte(c.repeat.Config)), consoleFile: hash(log)},
 	}
 	for name, file := range from {
 		if m.Files[name], err = hashFile(file); err != nil {
@@ -96,6 +101,8 @@ func WriteCapsule(path string, c Case) (err error) {
 			err = addBytes(t, one.name, append(head, '\n'))
 		case configFile:
 			err = addBytes(t, one.name, []byte(c.repeat.Config))
+		case consoleFile:
+			err = addBytes(t, one.name, log)
 		default:
 			err = addFile(t, one.name, from[one.name], m.Files[one.name])
 		}
@@ -110,6 +117,21 @@ func WriteCapsule(path string, c Case) (err error) {
 		return fmt.Errorf("write capsule: %w", err)
 	}
 	return nil
+}
+
+// consoleOf is what the kernel said in all guests of a cell, as far as a capsule
+// has room for it.
+func consoleOf(dir string) ([]byte, error) {
+	rec, err := results.ReadCell(dir)
+	if err != nil {
+		return nil, err
+	}
+	from, err := rec.Console()
+	if err != nil {
+		return nil, err
+	}
+	defer from.Close()
+	return io.ReadAll(io.LimitReader(from, results.MaxConsole))
 }
 
 func header(name string, size int64) *tar.Header {
@@ -222,6 +244,21 @@ func openCapsule(path, dir string) (Case, error) {
 	c.repeat.Planned = m.Planned
 	c.repeat.Kernel, c.repeat.Initrd = filepath.Join(dir, kernelFile), filepath.Join(dir, initrdFile)
 	c.repeat.Config, c.repeat.Set = a.config, a.set
+	log, err := root.Open(consoleFile)
+	if err != nil {
+		return Case{}, err
+	}
+	defer log.Close()
+	found, err := console.Classify(log)
+	if err != nil {
+		return Case{}, fmt.Errorf("%s: %w", consoleFile, err)
+	}
+	// Of all that the cell said, what belongs to the case.
+	for _, one := range found {
+		if slices.ContainsFunc(c.Seen.Crashes, func(crash failure.Crash) bool { return crash.Title == failure.Steady(one.Title) }) {
+			c.log = append(c.log, one.Lines...)
+		}
+	}
 	return c, nil
 }
 

@@ -16,7 +16,6 @@ import (
 	"noiommu-farm/kernels"
 	"noiommu-farm/kernels/series"
 	"noiommu-farm/results"
-	"noiommu-farm/results/console"
 )
 
 // described are the directories whose files are compiled with debug
@@ -29,9 +28,8 @@ var described = []string{"drivers/vfio", "drivers/iommu"}
 // kernel like the case's is built for it. Nothing boots. It is empty when the
 // kernel did not complain. vmlinux is the path of that kernel, for a debugger.
 func Lines(ctx context.Context, c Case, opt Options) (text []string, vmlinux string, err error) {
-	log, err := c.complaints()
-	if err != nil {
-		return nil, "", err
+	if len(c.log) == 0 {
+		return nil, "", nil
 	}
 	kernel := c.repeat.Planned.Kernel
 	tree := opt.Cache.SourceDir(kernel.SourceID)
@@ -51,28 +49,7 @@ func Lines(ctx context.Context, c Case, opt Options) (text []string, vmlinux str
 		return nil, "", fmt.Errorf("read the kernel's debug information: %w", err)
 	}
 	defer s.close()
-	return s.annotate(log), debug.Vmlinux, nil
-}
-
-// complaints are those on a case's console, without what is between them.
-func (c Case) complaints() ([]string, error) {
-	f, err := os.Open(filepath.Join(c.Dir, consoleFile))
-	if err != nil {
-		return nil, fmt.Errorf("read the console: %w", err)
-	}
-	defer f.Close()
-	found, err := console.Classify(f)
-	if err != nil {
-		return nil, fmt.Errorf("read the console: %w", err)
-	}
-	var lines []string
-	last := 0
-	for _, one := range found {
-		if one.First > last { // one may be part of another
-			lines, last = append(lines, one.Lines...), one.Last
-		}
-	}
-	return lines, nil
+	return s.annotate(c.log), debug.Vmlinux, nil
 }
 
 // withDebug is a kernel of the same source, configuration and compiler with

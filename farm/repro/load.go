@@ -80,6 +80,7 @@ func Load(ctx context.Context, t Target, opt Options) ([]Case, error) {
 func newCase(planned results.Planned, cell *verdict.Cell, p Place, whole bool, a artefacts) (Case, error) {
 	c := Case{Cell: planned.Cell, Program: p.Program, Test: p.Test, Dir: cell.Dir}
 	c.Seen, c.Reason = c.of(cell)
+	c.log = text(c.heard(cell))
 	if !whole {
 		var err error
 		if planned, err = narrow(planned, p); err != nil {

@@ -18,6 +18,7 @@ import (
 	"noiommu-farm/farm/runner"
 	"noiommu-farm/kernels"
 	"noiommu-farm/results"
+	"noiommu-farm/results/console"
 	"noiommu-farm/results/failure"
 	"noiommu-farm/results/verdict"
 )
@@ -32,6 +33,7 @@ type Case struct {
 	Dir     string // the cell's folder
 
 	repeat runner.Repeat
+	log    []string // what the kernel complained of
 }
 
 // Name is the case as it is told of: "get_pa.PA-02 in CELL".
@@ -188,4 +190,35 @@ func (c Case) of(cell *verdict.Cell) (failure.Failure, string) {
 	}
 	reason := "no such result"
 	return failure.Failure{Verdict: verdict.Fail, Text: reason}, reason
+}
+
+// heard is what the kernel complained of meanwhile.
+func (c Case) heard(cell *verdict.Cell) []console.Finding {
+	if c.Program == "" {
+		return cell.Findings
+	}
+	var all []console.Finding
+	for _, p := range cell.Programs {
+		if p.Name != c.Program {
+			continue
+		}
+		for _, t := range p.Tests {
+			if c.Test == "" || t.Name == c.Test {
+				all = append(all, t.Findings...)
+			}
+		}
+		if len(all) == 0 {
+			all = p.Findings
+		}
+	}
+	return all
+}
+
+// text is what findings say.
+func text(found []console.Finding) []string {
+	var lines []string
+	for _, one := range found {
+		lines = append(lines, one.Lines...)
+	}
+	return lines
 }
