@@ -15,6 +15,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"noiommu-farm/results"
 	"noiommu-farm/results/verdict"
 )
@@ -39,8 +41,8 @@ type Kept struct {
 const removed = ".removed-"
 
 // Plan says what would go of the directory of runs, the oldest first. It keeps
-// the newest run; a run that has not ended and that something was written to
-// after the limit of age, or within a day; for each cell of each command the
+// the newest run; a run that a farm carries out, and one that has not ended and
+// that something was written to after the limit of age, or within a day; for each cell of each command the
 // newest run in which that cell was as expected; and for each known issue the
 // newest run that has it. The index must be up to date.
 func (x *Index) Plan(ctx context.Context, l Limits) ([]Kept, error) {
@@ -73,6 +75,9 @@ func (x *Index) Plan(ctx context.Context, l Limits) ([]Kept, error) {
 		}
 		if recent := time.Now().AddDate(0, 0, -1); ended == "" && (written.After(recent) || !l.Before.IsZero() && written.After(l.Before)) {
 			needed[name] = "it has not ended"
+		}
+		if carriedOut(dir) {
+			needed[name] = "it goes on"
 		}
 		sum += k.Bytes
 		all = append(all, k)
@@ -155,6 +160,16 @@ func (x *Index) edge(ctx context.Context, fingerprint, order string) (string, er
 		return "", nil
 	}
 	return run, err
+}
+
+// carriedOut says whether a farm holds the lock of a run.
+func carriedOut(dir string) bool {
+	f, err := os.Open(filepath.Join(dir, "lock"))
+	if err != nil {
+		return false
+	}
+	defer f.Close() // which gives the lock back
+	return errors.Is(unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB), unix.EWOULDBLOCK)
 }
 
 // measure is what a directory has in files, in bytes, and when the newest of

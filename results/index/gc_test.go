@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"noiommu-farm/results/failure"
 	"noiommu-farm/results/verdict"
@@ -102,6 +103,26 @@ func TestPlan(t *testing.T) {
 				t.Errorf("%d runs are left, %v", len(names), err)
 			}
 		})
+	}
+}
+
+// A run that a farm resumed is its own, whatever it ended with before.
+func TestPlanKeepsLocked(t *testing.T) {
+	runs := t.TempDir()
+	x := collected(t, runs, "fp")
+	defer x.Close()
+	lock, err := os.Create(filepath.Join(runs, "run-00000", "lock"))
+	must(t, err)
+	for _, held := range []bool{true, false} {
+		if held {
+			must(t, unix.Flock(int(lock.Fd()), unix.LOCK_EX))
+		} else {
+			must(t, lock.Close())
+		}
+		plan, err := x.Plan(context.Background(), Limits{Bytes: 0})
+		if err != nil || plan[0].Goes == held || held && plan[0].Why != "it goes on" {
+			t.Errorf("held %v: %+v, %v", held, plan, err)
+		}
 	}
 }
 
