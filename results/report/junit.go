@@ -35,6 +35,7 @@ type junitSuite struct {
 type junitCase struct {
 	Class   string        `xml:"classname,attr"`
 	Name    string        `xml:"name,attr"`
+	Time    string        `xml:"time,attr,omitempty"` // seconds, where it is known
 	Failure *junitMessage `xml:"failure,omitempty"`
 	Error   *junitMessage `xml:"error,omitempty"`
 	Skipped *junitMessage `xml:"skipped,omitempty"`
@@ -91,6 +92,9 @@ func (all *junitSuites) add(s junitSuite) {
 
 func (s *junitSuite) add(class string, t verdict.Test) {
 	c := junitCase{Class: Clean(class), Name: Clean(t.Name), Output: strings.Join(cleanAll(t.Diagnostics), "\n")}
+	if t.Wall > 0 {
+		c.Time = seconds(t.Wall)
+	}
 	var text strings.Builder
 	for _, f := range t.Findings {
 		for _, l := range f.Lines {

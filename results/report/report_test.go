@@ -40,7 +40,7 @@ func sample() Run {
 			{Name: "none", Kernel: kernel, Machine: machine, Verdict: verdict.Pass, Wall: 9 * time.Second, Dir: "/runs/c/none",
 				Programs: []verdict.Program{
 					{Name: "get_pa", Verdict: verdict.Pass, Wall: time.Second, Tests: []verdict.Test{
-						{Name: "get_pa.PA-01", Verdict: verdict.Pass},
+						{Name: "get_pa.PA-01", Verdict: verdict.Pass, Wall: 12 * time.Millisecond},
 						{Name: "get_pa.PA-04", Verdict: verdict.Skip, Reason: "requires hugepages"},
 						{Name: "get_pa.PA-20", Verdict: verdict.XFail, Reason: "finding S9: it is broken", Finding: &contract.Finding{
 							ID: "S9", Test: "get_pa.PA-20", Reason: "it is broken", Link: "https://example.org/S9", Expires: "2027-01-31"}},
