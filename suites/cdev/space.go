@@ -16,15 +16,9 @@ import (
 	"noiommu-farm/suites/uapi"
 )
 
-// Bits of the command register in the configuration space, and of a resource
-// of sysfs (include/linux/ioport.h).
 const (
-	commandRegister  = 4
-	interruptPin     = 0x3d
-	commandMemory    = 1 << 1
-	commandBusMaster = 1 << 2
-
-	resourceMemory = 0x200
+	interruptPin   = 0x3d  // in the configuration space
+	resourceMemory = 0x200 // bit of a resource in sysfs (include/linux/ioport.h)
 )
 
 // CD-06: a bound cdev is the whole device: what it says of itself is what
@@ -109,16 +103,16 @@ func configuration(t *lab.T, dev *lab.Cdev) (pin bool) {
 	n, err := dev.Pread(make([]byte, 1), at+int64(region.Size))
 	t.Fails(err, unix.EFAULT, "%s: read one byte behind the configuration (%d bytes read)", d.Model, n)
 
-	for _, bits := range []uint16{commandMemory, commandMemory | commandBusMaster, commandBusMaster, 0, commandMemory} {
+	for _, bits := range []uint16{lab.CommandMemory, lab.CommandMemory | lab.CommandBusMaster, lab.CommandBusMaster, 0, lab.CommandMemory} {
 		var register [2]byte
 		binary.LittleEndian.PutUint16(register[:], bits)
-		_, err := dev.Pwrite(register[:], at+commandRegister)
+		_, err := dev.Pwrite(register[:], at+lab.CommandRegister)
 		t.OK(err, "%s: write %#x to the command register", d.Model, bits)
-		_, err = dev.Pread(register[:], at+commandRegister)
+		_, err = dev.Pread(register[:], at+lab.CommandRegister)
 		t.OK(err, "%s: read the command register", d.Model)
-		got := binary.LittleEndian.Uint16(register[:]) & (commandMemory | commandBusMaster)
+		got := binary.LittleEndian.Uint16(register[:]) & (lab.CommandMemory | lab.CommandBusMaster)
 		lab.Equal(t, got, bits, "%s: command register after %#x was written", d.Model, bits)
-		lab.Equal(t, d.BusMaster(t), bits&commandBusMaster != 0, "%s: bus master as sysfs shows it, after %#x was written", d.Model, bits)
+		lab.Equal(t, d.BusMaster(t), bits&lab.CommandBusMaster != 0, "%s: bus master as sysfs shows it, after %#x was written", d.Model, bits)
 	}
 	var wired [1]byte // VFIO hides a pin that leads nowhere
 	_, err = dev.Pread(wired[:], at+interruptPin)

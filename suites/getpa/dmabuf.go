@@ -3,7 +3,6 @@
 package getpa
 
 import (
-	"encoding/binary"
 	"strconv"
 	"strings"
 	"unsafe"
@@ -36,7 +35,7 @@ func deviceMemory(t *lab.T) {
 			continue
 		}
 		answered(t.OK(probe(dev), "%s: probe for dma-bufs", d.Model))
-		setMemorySpace(dev, true)
+		dev.SetMemory(true)
 		for _, c := range []struct {
 			name string
 			bar  uint32
@@ -78,11 +77,11 @@ func deviceMemory(t *lab.T) {
 			arg := ioas.GetPAArg(atPart, most)
 			ioas.FD().ExpectNoPA(arg, unix.EINVAL, "%s: get_pa(third page of BAR0) %s", d.Model, when)
 		}
-		setMemorySpace(dev, false)
+		dev.SetMemory(false)
 		revoked("without memory space")
 		t.Fails(ioas.MapFile(buffer.Fd(), 0, size, again), unix.ENODEV, "%s: map BAR0 without memory space", d.Model)
 		// What was revoked stays so; mapped anew it has its address again.
-		setMemorySpace(dev, true)
+		dev.SetMemory(true)
 		revoked("with memory space again")
 		t.Must(ioas.MapFile(buffer.Fd(), 0, size, again), "%s: map BAR0 again", d.Model)
 		ioas.ExpectPA(again, most, start, size)
@@ -150,23 +149,4 @@ func probe(dev *lab.Cdev) error {
 	}
 	_, err := dev.Ioctl(uapi.VFIO_DEVICE_FEATURE, unsafe.Pointer(&arg))
 	return err
-}
-
-// setMemorySpace switches the device's answers to accesses of its memory on or
-// off: PCI_COMMAND_MEMORY.
-func setMemorySpace(dev *lab.Cdev, on bool) {
-	const command, memory = 4, 1 << 1
-	t := dev.T()
-	region, err := dev.Region(uapi.VFIO_PCI_CONFIG_REGION_INDEX)
-	t.Must(err, "VFIO_DEVICE_GET_REGION_INFO(config)")
-	var register [2]byte
-	_, err = dev.Pread(register[:], int64(region.Offset)+command)
-	t.Must(err, "read the command register")
-	value := binary.LittleEndian.Uint16(register[:]) &^ memory
-	if on {
-		value |= memory
-	}
-	binary.LittleEndian.PutUint16(register[:], value)
-	_, err = dev.Pwrite(register[:], int64(region.Offset)+command)
-	t.Must(err, "write the command register")
 }

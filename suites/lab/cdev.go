@@ -137,12 +137,12 @@ func (c *Cdev) BAR0() []byte {
 // mapping is taken back with the device's memory, whichever file it was made by.
 func (c *Cdev) FollowsMemorySpace() {
 	t, who := c.t, c.Device.Model
-	c.setCommand(commandMemory, commandMemory)
+	c.SetMemory(true)
 	bar := c.BAR0()
 	Equal(t, faults(bar), false, "%s: access to BAR0 faults with memory space on", who)
-	c.setCommand(commandMemory, 0)
+	c.SetMemory(false)
 	Equal(t, faults(bar), true, "%s: access to BAR0, mapped before, faults with memory space off", who)
-	c.setCommand(commandMemory, commandMemory)
+	c.SetMemory(true)
 	Equal(t, faults(bar), false, "%s: access to BAR0 faults with memory space on again", who)
 }
 
@@ -162,35 +162,35 @@ func firstWord(memory []byte) uint32 { return *(*uint32)(unsafe.Pointer(&memory[
 // Bits of the command register in the PCI configuration space, from
 // include/uapi/linux/pci_regs.h.
 const (
-	commandRegister    = 4
-	commandMemory      = 1 << 1
-	commandBusMaster   = 1 << 2
-	commandINTxDisable = 1 << 10
+	CommandRegister    = 4
+	CommandMemory      = 1 << 1
+	CommandBusMaster   = 1 << 2
+	CommandINTxDisable = 1 << 10
 )
 
 // EnableDMA sets memory space and bus master in the device's command register.
 // Closing the device undoes it.
 func (c *Cdev) EnableDMA() {
-	c.setCommand(commandMemory|commandBusMaster, commandMemory|commandBusMaster)
+	c.setCommand(CommandMemory|CommandBusMaster, CommandMemory|CommandBusMaster)
 }
 
 // SetBusMaster sets or clears bus master alone.
-func (c *Cdev) SetBusMaster(on bool) {
-	value := uint16(0)
-	if on {
-		value = commandBusMaster
-	}
-	c.setCommand(commandBusMaster, value)
-}
+func (c *Cdev) SetBusMaster(on bool) { c.switchCommand(CommandBusMaster, on) }
 
-// SetINTxDisable sets or clears the bit of the command register that switches
-// INTx off.
-func (c *Cdev) SetINTxDisable(on bool) {
+// SetMemory sets or clears the bit that has the device answer to accesses of
+// its memory.
+func (c *Cdev) SetMemory(on bool) { c.switchCommand(CommandMemory, on) }
+
+// SetINTxDisable sets or clears the bit that switches INTx off.
+func (c *Cdev) SetINTxDisable(on bool) { c.switchCommand(CommandINTxDisable, on) }
+
+// switchCommand sets or clears a bit of the command register.
+func (c *Cdev) switchCommand(bit uint16, on bool) {
 	value := uint16(0)
 	if on {
-		value = commandINTxDisable
+		value = bit
 	}
-	c.setCommand(commandINTxDisable, value)
+	c.setCommand(bit, value)
 }
 
 // setCommand gives the bits of mask in the command register these values; the
@@ -199,11 +199,11 @@ func (c *Cdev) setCommand(mask, value uint16) {
 	region, err := c.Region(uapi.VFIO_PCI_CONFIG_REGION_INDEX)
 	c.t.Must(err, "VFIO_DEVICE_GET_REGION_INFO(config)")
 	var register [2]byte
-	_, err = c.Pread(register[:], int64(region.Offset)+commandRegister)
+	_, err = c.Pread(register[:], int64(region.Offset)+CommandRegister)
 	c.t.Must(err, "read the command register")
 	value |= binary.LittleEndian.Uint16(register[:]) &^ mask
 	binary.LittleEndian.PutUint16(register[:], value)
-	_, err = c.Pwrite(register[:], int64(region.Offset)+commandRegister)
+	_, err = c.Pwrite(register[:], int64(region.Offset)+CommandRegister)
 	c.t.Must(err, "write the command register")
 }
 
@@ -211,10 +211,10 @@ func (c *Cdev) setCommand(mask, value uint16) {
 // as sysfs shows it.
 func (d *Device) BusMaster(t *T) bool {
 	config := t.ReadFile(d.Sysfs("config"))
-	if len(config) < commandRegister+2 {
+	if len(config) < CommandRegister+2 {
 		t.Fatalf("config of %s: %d bytes", d.BDF, len(config))
 	}
-	return config[commandRegister]&commandBusMaster != 0
+	return config[CommandRegister]&CommandBusMaster != 0
 }
 
 // ToAttached opens the device, binds it to a new iommufd and attaches it to a

@@ -62,7 +62,7 @@ func machine(driver string, iommu bool) map[string]string {
 		"sys/bus/pci/drivers/vfio-pci/new_id":                        "",
 		"sys/bus/pci/devices/0000:00:00.0/config":                    configSpace(0),
 		"sys/bus/pci/devices/0000:00:10.0/config":                    configSpace(1, capMSI),
-		"sys/bus/pci/devices/0000:01:00.0/config":                    configSpace(1, 0x01, capMSI, capMSIX, capExpress),
+		"sys/bus/pci/devices/0000:01:00.0/config":                    configSpace(1, capPM, capMSI, capMSIX, capExpress),
 		"sys/bus/pci/slots/1/address":                                "0000:01:00\n",
 		"sys/bus/pci/slots/2/address":                                "0000:02:00\n",
 		"sys/kernel/irq/4/chip_name":                                 "IO-APIC\n",

@@ -5,6 +5,7 @@ package lab
 import (
 	"encoding/binary"
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,6 +20,7 @@ const (
 	pciCapabilities = 0x34   // offset of the first one
 	pciInterruptPin = 0x3d
 
+	capPM      = 0x01
 	capMSI     = 0x05
 	capExpress = 0x10
 	capMSIX    = 0x11
@@ -73,15 +75,8 @@ func readCapabilities(config []byte, has *contract.Device) {
 	if len(config) > pciInterruptPin {
 		has.INTx = config[pciInterruptPin] != 0
 	}
-	if len(config) < 256 || config[pciStatus]&pciStatusCaps == 0 {
-		return
-	}
-	at := int(config[pciCapabilities]) &^ 3
-	for range maxCapabilities {
-		if at < 0x40 || at+8 > len(config) {
-			return
-		}
-		switch config[at] {
+	for id, at := range capabilities(config) {
+		switch id {
 		case capMSI:
 			has.MSI = true
 		case capMSIX:
@@ -89,6 +84,33 @@ func readCapabilities(config []byte, has *contract.Device) {
 		case capExpress:
 			has.FLR = binary.LittleEndian.Uint32(config[at+expressDevCap:])&devCapFLR != 0
 		}
-		at = int(config[at+1]) &^ 3
 	}
+}
+
+// capabilities are the ids and the offsets of the list in a configuration
+// space. Behind each offset there are 8 bytes at least.
+func capabilities(config []byte) iter.Seq2[byte, int] {
+	return func(yield func(byte, int) bool) {
+		if len(config) <= pciCapabilities || config[pciStatus]&pciStatusCaps == 0 {
+			return
+		}
+		at := int(config[pciCapabilities]) &^ 3
+		for range maxCapabilities {
+			if at < 0x40 || at+8 > len(config) || !yield(config[at], at) {
+				return
+			}
+			at = int(config[at+1]) &^ 3
+		}
+	}
+}
+
+// PowerStates says whether the function has states of power to be in: the PCI
+// power management capability.
+func (d *Device) PowerStates(t *T) bool {
+	for id := range capabilities([]byte(t.ReadFile(d.Sysfs("config")))) {
+		if id == capPM {
+			return true
+		}
+	}
+	return false
 }

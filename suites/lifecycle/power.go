@@ -18,7 +18,7 @@ func runtimePM(t *lab.T) {
 	for _, d := range t.Devices {
 		// A device without the capability is suspended all the same, but knows
 		// no state to be in.
-		hasStates := powerManagement(t, d)
+		hasStates := d.PowerStates(t)
 		if hasStates {
 			states++
 		}
@@ -60,30 +60,4 @@ func awaitStatus(t *lab.T, d *lab.Device, status string) {
 		}
 		time.Sleep(time.Millisecond)
 	}
-}
-
-// powerManagement says whether the function has the PCI power management
-// capability (include/uapi/linux/pci_regs.h).
-func powerManagement(t *lab.T, d *lab.Device) bool {
-	const (
-		status, hasList = 0x06, 1 << 4
-		pointer         = 0x34
-		powerCapability = 1
-		most            = 48
-	)
-	config := t.ReadFile(d.Sysfs("config"))
-	if len(config) < 0xff || config[status]&hasList == 0 {
-		return false
-	}
-	at := config[pointer]
-	for range most {
-		if at < 0x40 || at > 0xfc {
-			return false
-		}
-		if config[at] == powerCapability {
-			return true
-		}
-		at = config[at+1]
-	}
-	return false
 }
