@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -105,6 +106,30 @@ func (g *gate) repeat(ctx context.Context, s *State, found []Difference, now, be
 		}
 	}
 	return nil
+}
+
+// locate gives the first crash that is sure the lines of the source, for the
+// mail. A kernel is built for it, so a quick gate does without. Without them the
+// crash is what it was.
+func (g *gate) locate(ctx context.Context, found []Difference, now map[Key]result) {
+	i := slices.IndexFunc(found, func(d Difference) bool { return d.Kind == TestFails && d.confirmed() && len(d.Console) > 0 })
+	if g.Level == Quick || i < 0 {
+		return
+	}
+	d := &found[i]
+	cell := now[d.Key].cell
+	opt := repro.Options{Cache: g.Cache, Images: g.Images, Runs: filepath.Join(g.dir, runsDir), Command: g.Command, Tell: g.Tell}
+	g.note("%s: %s on %s: finding the lines of the crash", stateName(d.Patch, g.Series), d.name(), d.Key.Point)
+	cases, err := repro.Load(ctx, repro.Target{Run: cell.Run, Cell: cell.Name, Test: repro.Place{Program: d.Key.Program, Test: d.Key.Test}.String()}, opt)
+	if err == nil {
+		var lines []string
+		if lines, _, err = repro.Lines(ctx, cases[0], opt); err == nil && len(lines) > 0 {
+			d.Console = short(lines)
+		}
+	}
+	if err != nil {
+		g.note("no lines: %v", err)
+	}
 }
 
 // tryAgain repeats one result on both sides.

@@ -72,6 +72,7 @@ func (g *gate) judge(ctx context.Context, h *history, s *State) error {
 		if err := g.repeat(ctx, s, found, all, before); err != nil {
 			return err
 		}
+		g.locate(ctx, found, all)
 	}
 	g.report.Found = append(g.report.Found, found...)
 	switch {

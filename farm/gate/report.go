@@ -4,6 +4,7 @@ package gate
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -148,18 +149,25 @@ type Rate struct {
 func (r Rate) String() string { return fmt.Sprintf("%d of %d", r.Failed, r.Tried) }
 
 // maxExcerpt is how many lines of the console a difference shows.
-const maxExcerpt = 24
+const maxExcerpt = 32
+
+// registers are the lines of a crash that only a debugger reads.
+var registers = regexp.MustCompile(`^(?:Code|RSP|R[A-D]X|R[SD]I|RBP|R\d\d|[FGCDES]S|CR\d|DR\d|PKRU): `)
 
 func excerpt(findings []console.Finding) (title string, lines []string) {
 	if len(findings) == 0 {
 		return "", nil
 	}
-	f := findings[0]
-	lines = f.Lines
-	if len(lines) > maxExcerpt {
-		lines = append(lines[:maxExcerpt:maxExcerpt], fmt.Sprintf("(%d more lines)", len(f.Lines)-maxExcerpt))
+	return findings[0].Title, short(findings[0].Lines)
+}
+
+// short is a crash as far as it helps a reader.
+func short(lines []string) []string {
+	lines = slices.DeleteFunc(slices.Clone(lines), registers.MatchString)
+	if n := len(lines); n > maxExcerpt {
+		lines = append(lines[:maxExcerpt:maxExcerpt], fmt.Sprintf("(%d more lines)", n-maxExcerpt))
 	}
-	return f.Title, lines
+	return lines
 }
 
 // name is what fails, for people: a statement by its id, else the test.
