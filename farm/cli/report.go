@@ -55,7 +55,7 @@ func (c *reportCmd) Run(s *surroundings) error {
 		return err
 	}
 	if c.Mail {
-		return site.Mail(s.stdout, run)
+		return site.Mail(s.stdout, run, calledIn(dir))
 	}
 	to := c.To
 	if to == "" {

@@ -57,9 +57,9 @@ func TestHostileTextInABrowser(t *testing.T) {
 	quiet(t, tab)
 }
 
-// large is a run of 20,000 results with a history.
-func large(t testing.TB) *Run {
-	r := many(t, 50, 20, 20)
+// large is a run with a history, with 400 results a cell.
+func large(t testing.TB, cells int) *Run {
+	r := many(t, cells, 20, 20)
 	for i, c := range r.Cells {
 		c.Kernel.Config = fmt.Sprintf("config-%d", i/5)
 		c.Machine.Topology = []string{"none", "intel", "amd", "virtio", "intel-pt"}[i%5]
@@ -93,7 +93,7 @@ func large(t testing.TB) *Run {
 // A reader with a run of 20,000 results: filter, cell, test, console, history,
 // and all of it by keyboard.
 func TestReading(t *testing.T) {
-	r := large(t)
+	r := large(t, 50)
 	dir, _ := sitePages(t, r)
 	tab := browser.Open(t, browser.View{Width: 1280, Height: 900})
 	tab.Go("file://" + dir + "/index.html")
@@ -197,8 +197,7 @@ func TestReading(t *testing.T) {
 
 // On a phone, in the dark, without a script, and on paper.
 func TestElsewhereThanOnAScreen(t *testing.T) {
-	r := large(t)
-	r.Cells, r.records = r.Cells[:8], r.records[:8]
+	r := large(t, 8)
 	dir, _ := sitePages(t, r)
 	pages := []string{"index.html", "tests.html", "cells/001/index.html", "cells/001/p001.html", "cells/001/console.html"}
 	phone := browser.Open(t, browser.View{Width: 375, Height: 812, Dark: true})
@@ -238,7 +237,7 @@ func TestElsewhereThanOnAScreen(t *testing.T) {
 // BenchmarkOpen says how long a browser takes to open pages of a run of 20,000
 // results, in milliseconds from the address to the picture; the median.
 func BenchmarkOpen(b *testing.B) {
-	dir, _ := sitePages(b, large(b))
+	dir, _ := sitePages(b, large(b, 50))
 	tab := browser.Open(b, browser.View{Width: 1280, Height: 900})
 	all := make(map[string][]float64)
 	pages := []string{"index.html", "tests.html", "cells/001/index.html"}

@@ -21,7 +21,7 @@ func runOf(id string, tests ...verdict.Test) *Run {
 	}
 	c.Verdict = p.Verdict
 	c.Programs = []verdict.Program{p}
-	return &Run{Run: report.Run{Run: results.Run{ID: id}, Verdict: c.Verdict, Cells: []*verdict.Cell{c}}}
+	return &Run{Run: report.Run{Run: results.Run{ID: id}, Verdict: c.Verdict, Cells: []*verdict.Cell{c}}, records: []*results.Record{nil}}
 }
 
 func TestChanges(t *testing.T) {
@@ -80,7 +80,7 @@ func TestChangesAreGrouped(t *testing.T) {
 	if len(changes) != 1 || len(changes[0].Places) != 30 || changes[0].Cells() != 1 {
 		t.Fatalf("%+v", changes)
 	}
-	if line := changes[0].line(); !strings.HasPrefix(line, "failing: fail get_pa.PA-00 and 29 more of get_pa in cell: at 0x1") {
+	if line := changes[0].line([]string{"a cell"}); !strings.HasPrefix(line, "fail get_pa.PA-00 and 29 more of get_pa in a cell: at 0x1") {
 		t.Error(line)
 	}
 }
@@ -100,7 +100,7 @@ func TestMailTellsTheWorstFirst(t *testing.T) {
 	r := runOf("b", now...)
 	r.Previous = runOf("a", before...)
 	var b strings.Builder
-	if err := Mail(&b, r); err != nil {
+	if err := Mail(&b, r, r.ID); err != nil {
 		t.Fatal(err)
 	}
 	top, _, _ := strings.Cut(b.String(), "\n\n")
@@ -108,7 +108,7 @@ func TestMailTellsTheWorstFirst(t *testing.T) {
 	if len(lines) != mailLines {
 		t.Fatalf("%d lines:\n%s", len(lines), top)
 	}
-	for i, want := range []string{"CRASH: run b: ", "since run a: 19 newly failing, 0 still failing, 0 no longer tested, 21 no longer failing", "newly failing: crash (was pass) get_pa.PA-39 in cell", "newly failing: fail (was pass) get_pa.PA-21 in cell"} {
+	for i, want := range []string{"CRASH: run b: 1 cell, ", "21 pass, 18 fail, 1 crash", "since run a: 19 new, 0 still failing, 0 lost, 21 fixed", "NEW   crash get_pa.PA-39 in cell, was pass: get_pa.PA-39", "NEW   fail get_pa.PA-21 in cell, was pass: "} {
 		if !strings.HasPrefix(lines[i], want) {
 			t.Errorf("line %d is %q, want %q", i+1, lines[i], want)
 		}

@@ -27,7 +27,9 @@ import (
 	"noiommu-farm/suites/contract"
 )
 
-const evil = "\x1b[31mred\x1b[0m </pre></title><script>alert(1)</script><img src=x onerror=alert(2)> \" onfocus=alert(3) ' \xff\u202e \x00 javascript:alert(4) ../../x"
+// evil is script, markup, terminal escapes (CSI, OSC, C1), invalid UTF-8, what
+// turns the direction of writing, what shows nothing, and paths.
+const evil = "\x1b]0;title\x07\u009b31m\u2066\u200b\u200f\ufeff\u2028<svg onload=alert(6)><!-- ]]> {{.}} ${x} %3Cscript%3E &lt;b&gt; \x1b[31mred\x1b[0m </pre></title><script>alert(1)</script><img src=x onerror=alert(2)> \" onfocus=alert(3) ' \xff\u202e \x00 javascript:alert(4) ../../x"
 
 const oops = "[    1.100000] noiommu-farm: start 1 get_pa\n" +
 	"[    1.200000] noiommu-farm: test get_pa.PA-01\n" +
@@ -190,7 +192,7 @@ func TestHostileText(t *testing.T) {
 		}
 	}
 	for name, want := range map[string][]string{
-		"index.html":              {"CRASH", "not begun", "the whole cell", `\x1b[31mred`, "&lt;script&gt;alert(1)"},
+		"index.html":              {"CRASH", "not begun", "the whole cell", `\x1b[31mred`, `\x1b]0;title`, `\u2066\u200b\u200f\ufeff\u2028&lt;svg`, "&lt;script&gt;alert(1)"},
 		"cells/001/console.html":  {"52424704 bytes more", "last", `class="find"`, "warning: ", `class="mark"`},
 		"cells/001/p001-out.html": {`class="bad"`, "52424704 bytes more"},
 		"cells/001/p001.html":     {"farm repro 20260101-000000-abcd/one/get_pa.PA-01", `href="p001-out.html#L4"`, `href="console.html#L2"`, `href="console.html#L3"`},
@@ -214,7 +216,7 @@ func TestHostileText(t *testing.T) {
 
 func TestMailIsClean(t *testing.T) {
 	var b strings.Builder
-	if err := Mail(&b, hostile(t)); err != nil {
+	if err := Mail(&b, hostile(t), "20260101-000000-abcd"); err != nil {
 		t.Fatal(err)
 	}
 	if i := strings.IndexFunc(b.String(), func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }); i >= 0 || !utf8.ValidString(b.String()) {
@@ -223,6 +225,49 @@ func TestMailIsClean(t *testing.T) {
 	top, _, _ := strings.Cut(b.String(), "\n\n")
 	if n := strings.Count(top, "\n") + 1; n > mailLines || !strings.HasPrefix(top, "CRASH: run 20260101-000000-abcd: ") {
 		t.Errorf("%d lines before the table:\n%s", n, top)
+	}
+	narrow(t, b.String())
+}
+
+// narrow holds a mail to its width.
+func narrow(t *testing.T, mail string) {
+	t.Helper()
+	for _, line := range strings.Split(mail, "\n") {
+		if n := utf8.RuneCountInString(line); n > mailColumns && !strings.HasPrefix(line, "  farm repro ") {
+			t.Errorf("%d columns: %s", n, line)
+		}
+	}
+}
+
+// The mail of a run with a history of two.
+func TestMail(t *testing.T) {
+	r := many(t, 6, 2, 20)
+	r.Previous = many(t, 6, 2, 20)
+	for i := range r.Cells[2].Programs[1].Tests {
+		one := &r.Cells[2].Programs[1].Tests[i]
+		one.Verdict, one.Reason = verdict.Crash, strings.Repeat("a long reason ", 20)
+	}
+	r.Cells[2].Verdict, r.Verdict = verdict.Crash, verdict.Crash
+	var b strings.Builder
+	if err := Mail(&b, r, r.ID); err != nil {
+		t.Fatal(err)
+	}
+	narrow(t, b.String())
+	parts := strings.Split(b.String(), "\n\n")
+	if len(parts) != 5 {
+		t.Fatalf("%d parts:\n%s", len(parts), b.String())
+	}
+	table := strings.Split(parts[1], "\n")
+	if len(table) != 6 || !strings.HasPrefix(table[0], "CRASH    IOMMU machine-2  ") || !strings.HasPrefix(table[1], "FAIL     IOMMU machine-0  ") || !strings.HasPrefix(table[5], "PASS     IOMMU machine-4  40 pass") {
+		t.Errorf("the table:\n%s", parts[1])
+	}
+	for i, want := range []string{"NEWLY FAILING\ncrash suite1: 20 tests was pass\n    a long reason", "FAILING\nfail suite0.T-0\n    value of test 0 = 1, want 2\n  in IOMMU machine-0: suite0.T-0\n"} {
+		if !strings.HasPrefix(parts[2+i], want) {
+			t.Errorf("%s\ndoes not begin with %q", parts[2+i], want)
+		}
+	}
+	if !strings.Contains(parts[2], "\n  farm repro 20260101-000000-abcd/debian-7.3_noiommu_2/suite1.T-0") {
+		t.Errorf("no way to have it again:\n%s", parts[2])
 	}
 }
 
@@ -333,7 +378,7 @@ func TestLoad(t *testing.T) {
 	}
 	sitePages(t, r)
 	var b strings.Builder
-	if err := Mail(&b, r); err != nil || !strings.HasPrefix(b.String(), "INFRA: ") {
+	if err := Mail(&b, r, r.ID); err != nil || !strings.HasPrefix(b.String(), "INFRA: ") {
 		t.Errorf("%v: %s", err, b.String())
 	}
 	good := &Run{Run: report.Run{Dir: t.TempDir(), Verdict: verdict.Pass}}
