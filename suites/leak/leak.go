@@ -65,6 +65,7 @@ func CountSlab(t *lab.T) *Slab {
 			name: filepath.Base(dir), shrink: open(dir+"/shrink", os.O_WRONLY), objects: open(dir+"/objects", os.O_RDONLY),
 		})
 	}
+	s.count() // the first read of each file allocates what it is read with
 	for i, n := range s.count() {
 		s.caches[i].before = n
 	}

@@ -20,7 +20,7 @@ func faultSweep(t *lab.T) {
 	t.NoWarning()
 	// An object that is lost by one failure is seen by kmemleak, and elsewhere
 	// when it is lost as often.
-	rounds := 12
+	rounds := 8
 	if t.Facts.Meets(contract.KASAN) {
 		rounds = 1
 	}
