@@ -12,8 +12,8 @@ import (
 	"noiommu-farm/farm/matrix"
 	"noiommu-farm/farm/runner"
 	"noiommu-farm/internal/fault"
+	"noiommu-farm/results/known"
 	"noiommu-farm/results/report"
-	"noiommu-farm/results/verdict"
 )
 
 type cellCmd struct {
@@ -103,10 +103,7 @@ func (c *cellCmd) alone(s *surroundings, opt runner.Options, watch *progress) er
 	if out == nil {
 		return stoppedOr(s, err)
 	}
-	shown := report.Run{Run: out.Run, Dir: out.Dir, Verdict: out.Verdict(), Cells: out.Cells}
-	if err != nil {
-		shown.Verdict = verdict.Worst(shown.Verdict, verdict.Infra)
-	}
-	err = errors.Join(err, report.Write(shown), report.Table(s.stdout, shown, report.Style{Color: colorful(s.stdout)}))
+	shown, err := wholeRun(out, known.List{}, err)
+	err = errors.Join(err, report.Table(s.stdout, shown, report.Style{Color: colorful(s.stdout)}))
 	return conclude(s.stderr, shown.Verdict, err)
 }

@@ -20,6 +20,7 @@ import (
 	"noiommu-farm/farm/runner"
 	"noiommu-farm/farm/runner/slurm"
 	"noiommu-farm/internal/fault"
+	"noiommu-farm/results/known"
 	"noiommu-farm/results/report"
 	"noiommu-farm/results/verdict"
 )
@@ -30,6 +31,7 @@ type matrixRunFlags struct {
 	Executor string   `help:"Who does the work: local, or slurm, a cluster that sees the run directory, the cache and this program at the same paths." default:"local" placeholder:"NAME"`
 	Sbatch   []string `help:"One more argument of sbatch, as in --partition=night. May be repeated." placeholder:"ARG" sep:"none"`
 	JSON     bool     `name:"json" help:"Print results.json instead of the table."`
+	knownFlag
 }
 
 type matrixRunCmd struct {
@@ -141,6 +143,9 @@ func (c *matrixRunFlags) check() error {
 	if c.Executor != "local" && c.Executor != "slurm" {
 		return &fault.Usage{Key: "--executor", Value: c.Executor, Allowed: []string{"local", "slurm"}}
 	}
+	if _, err := c.load(); err != nil {
+		return err // before anything is spent
+	}
 	if c.Executor == "local" && len(c.Sbatch) > 0 {
 		return &fault.Usage{Key: "--sbatch", Value: c.Sbatch[0], Err: errors.New("is for --executor slurm")}
 	}
@@ -169,6 +174,10 @@ func (c *matrixRunFlags) options(s *surroundings, cache string, watch *screen) r
 
 // carry goes on with a run directory and shows what came of it.
 func (c *matrixRunFlags) carry(s *surroundings, dir string, opt runner.Options, watch *screen) error {
+	issues, err := c.load()
+	if err != nil {
+		return err
+	}
 	with, err := c.executor()
 	if err != nil {
 		return err
@@ -178,16 +187,12 @@ func (c *matrixRunFlags) carry(s *surroundings, dir string, opt runner.Options, 
 	if out == nil {
 		return stoppedOr(s, err)
 	}
-	shown := report.Run{Run: out.Run, Dir: out.Dir, Verdict: out.Verdict(), Cells: out.Cells}
 	var stopped interrupted
 	if errors.As(context.Cause(s.ctx), &stopped) {
 		fmt.Fprintf(s.stderr, "farm: %v: \"farm matrix resume %s\" goes on from here\n", stopped, filepath.Base(dir))
 		return exitCode(fault.ExitInfra)
 	}
-	if err != nil {
-		shown.Verdict = verdict.Worst(shown.Verdict, verdict.Infra)
-	}
-	err = errors.Join(err, report.Write(shown))
+	shown, err := wholeRun(out, issues, err)
 	if c.JSON {
 		e := json.NewEncoder(s.stdout)
 		e.SetIndent("", "  ")
@@ -196,6 +201,17 @@ func (c *matrixRunFlags) carry(s *surroundings, dir string, opt runner.Options, 
 		err = errors.Join(err, matrixTable(s.stdout, dir, shown))
 	}
 	return conclude(s.stderr, shown.Verdict, err)
+}
+
+// wholeRun is a run for a report, judged by what is known, and what the farm
+// failed at.
+func wholeRun(out *runner.Outcome, issues known.List, err error) (report.Run, error) {
+	r := report.Run{Run: out.Run, Dir: out.Dir, Verdict: out.Verdict(), Cells: out.Cells}
+	err = errors.Join(err, r.Excuse(issues))
+	if err != nil {
+		r.Verdict = verdict.Worst(r.Verdict, verdict.Infra)
+	}
+	return r, errors.Join(err, report.Write(r))
 }
 
 // stoppedOr is the signal that ended a verb, if one did, or the error.

@@ -5,13 +5,10 @@ package cli
 import (
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"sync"
 	"time"
-
-	"golang.org/x/term"
 
 	"noiommu-farm/farm/runner"
 	"noiommu-farm/kernels"
@@ -53,34 +50,14 @@ const (
 
 func newProgress(w io.Writer) *progress {
 	p := &progress{w: w, start: time.Now(), running: make(map[place]*running), stop: make(chan struct{})}
-	if f, ok := w.(*os.File); ok && isTerminal(w) {
+	if size := terminalSize(w); size != nil {
 		p.width = func() int {
-			columns, _, err := term.GetSize(int(f.Fd()))
-			if err != nil || columns <= 0 {
-				return 80
-			}
+			columns, _ := size()
 			return columns
 		}
-		go p.redraw()
+		go redraw(&p.mu, p.draw, p.stop)
 	}
 	return p
-}
-
-// redraw keeps the status line true: the time in it goes on when nothing else
-// happens, and no state is skipped for ever.
-func (p *progress) redraw() {
-	tick := time.NewTicker(screenEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-			p.mu.Lock()
-			p.draw()
-			p.mu.Unlock()
-		case <-p.stop:
-			return
-		}
-	}
 }
 
 func (p *progress) note(text string) { p.tell(runner.Progress{Note: text}) }

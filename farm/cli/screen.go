@@ -39,29 +39,39 @@ type screen struct {
 
 func newScreen(w io.Writer, name string) *screen {
 	s := &screen{w: w, name: report.Clean(name), start: time.Now(), programs: make(map[string]string), judged: make(map[string]bool), stop: make(chan struct{})}
-	if f, ok := w.(*os.File); ok && isTerminal(w) {
-		s.size = func() (int, int) {
-			columns, rows, err := term.GetSize(int(f.Fd()))
-			if err != nil || columns < 1 || rows < 1 {
-				return 80, 24
-			}
-			return columns, rows
-		}
-		go s.redraw()
+	if s.size = terminalSize(w); s.size != nil {
+		go redraw(&s.mu, s.draw, s.stop)
 	}
 	return s
 }
 
-func (s *screen) redraw() {
+// terminalSize is how large the terminal is that w is; nil when it is none.
+func terminalSize(w io.Writer) func() (columns, rows int) {
+	f, ok := w.(*os.File)
+	if !ok || !isTerminal(w) {
+		return nil
+	}
+	return func() (int, int) {
+		columns, rows, err := term.GetSize(int(f.Fd()))
+		if err != nil || columns < 1 || rows < 1 {
+			return 80, 24
+		}
+		return columns, rows
+	}
+}
+
+// redraw keeps what stands on a terminal true, until stop is closed: the time
+// in it goes on when nothing else happens, and no state is skipped for ever.
+func redraw(mu *sync.Mutex, draw func(), stop <-chan struct{}) {
 	tick := time.NewTicker(screenEvery)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			s.mu.Lock()
-			s.draw()
-			s.mu.Unlock()
-		case <-s.stop:
+			mu.Lock()
+			draw()
+			mu.Unlock()
+		case <-stop:
 			return
 		}
 	}
