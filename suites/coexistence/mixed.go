@@ -11,12 +11,6 @@ import (
 	"noiommu-farm/suites/uapi"
 )
 
-// The range that x86 reserves for the messages of interrupts.
-const (
-	msiStart = 0xfee00000
-	msiLast  = 0xfeefffff
-)
-
 // iova is where tests map memory: free behind any IOMMU.
 const iova = 0x40000000
 
@@ -58,7 +52,7 @@ func expectLimits(t *lab.T, s *lab.IOAS, want limits, when string, args ...any) 
 		return
 	}
 	for _, r := range ranges {
-		lab.Equal(t, r.Last < msiStart || r.Start > msiLast, true, "%s: range %#x to %#x is clear of the interrupts", when, r.Start, r.Last)
+		lab.Equal(t, r.Last < lab.MSIStart || r.Start > lab.MSILast, true, "%s: range %#x to %#x is clear of the interrupts", when, r.Start, r.Last)
 	}
 	if lab.Above(t, len(ranges), 1, "%s: number of ranges", when) {
 		lab.Differ(t, ranges[len(ranges)-1].Last, lab.MaxLength, "%s: the last IOVA", when)
@@ -92,8 +86,8 @@ func twoIOASes(t *lab.T) {
 	}
 	expect("both attached", hardware)
 	m := t.Pages(1)
-	t.Fails(ordinary.TryMap(m.VA(), lab.PageSize, msiStart), unix.EINVAL, "map at %#x behind the IOMMU", msiStart)
-	t.OK(unsafe.TryMap(m.VA(), lab.PageSize, msiStart), "map at %#x beside the IOMMU", msiStart)
+	t.Fails(ordinary.TryMap(m.VA(), lab.PageSize, lab.MSIStart), unix.EINVAL, "map at %#x behind the IOMMU", lab.MSIStart)
+	t.OK(unsafe.TryMap(m.VA(), lab.PageSize, lab.MSIStart), "map at %#x beside the IOMMU", lab.MSIStart)
 	t.OK(p.behind.Detach(), "detach the device behind the IOMMU")
 	expect("the other detached", unlimited)
 	p.behind.Attach(ordinary)
@@ -123,7 +117,7 @@ func besideFirst(t *lab.T) {
 	const above = iova + 2*lab.HugeSize
 	ioas.Map(later, above)
 	ioas.ExpectPA(above+0xabc, lab.MaxLength, later.PA(0xabc), lab.HugeSize-0xabc)
-	t.Fails(ioas.TryMap(small.VA(), lab.PageSize, msiStart), unix.EINVAL, "map at %#x with both devices", msiStart)
+	t.Fails(ioas.TryMap(small.VA(), lab.PageSize, lab.MSIStart), unix.EINVAL, "map at %#x with both devices", lab.MSIStart)
 	for _, hwpt := range []uint32{unsafe, ordinary} {
 		t.Fails(p.fd.Destroy(hwpt), unix.EBUSY, "IOMMU_DESTROY(hwpt %d) with both attached", hwpt)
 	}
@@ -133,15 +127,15 @@ func besideFirst(t *lab.T) {
 	t.Fails(p.fd.Destroy(ordinary), unix.ENOENT, "IOMMU_DESTROY of its hwpt afterwards")
 	expectLimits(t, ioas, pages, "after the device behind the IOMMU left")
 	address()
-	t.OK(ioas.TryMap(small.VA(), lab.PageSize, msiStart), "map at %#x", msiStart)
+	t.OK(ioas.TryMap(small.VA(), lab.PageSize, lab.MSIStart), "map at %#x", lab.MSIStart)
 
 	// With memory where its limits forbid it, it cannot come back.
 	_, err := p.behind.TryAttach(ioas.ID)
-	t.Fails(err, unix.EADDRINUSE, "attach the device behind the IOMMU with memory at %#x", msiStart)
+	t.Fails(err, unix.EADDRINUSE, "attach the device behind the IOMMU with memory at %#x", lab.MSIStart)
 	expectLimits(t, ioas, pages, "after the device behind the IOMMU was refused")
 	address()
-	_, err = ioas.Unmap(msiStart, lab.PageSize)
-	t.Must(err, "unmap at %#x", msiStart)
+	_, err = ioas.Unmap(lab.MSIStart, lab.PageSize)
+	t.Must(err, "unmap at %#x", lab.MSIStart)
 	lab.Differ(t, p.behind.Attach(ioas), unsafe, "pt_id of the device behind the IOMMU, back again")
 	expectLimits(t, ioas, hardware, "with both devices again")
 	address()
@@ -241,7 +235,7 @@ func failedMove(t *lab.T) {
 	t.Fails(p.fd.Destroy(own), unix.EBUSY, "IOMMU_DESTROY of the hwpt where it stays")
 	expectLimits(t, ioas, hardware, "after the move failed")
 	m := t.Pages(1)
-	for _, at := range []uint64{msiStart, msiLast + 1 - lab.PageSize} {
+	for _, at := range []uint64{lab.MSIStart, lab.MSILast + 1 - lab.PageSize} {
 		t.Fails(ioas.TryMap(m.VA(), lab.PageSize, at), unix.EINVAL, "map at %#x after the move failed", at)
 	}
 }

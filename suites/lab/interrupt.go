@@ -13,9 +13,9 @@ import (
 	"noiommu-farm/suites/uapi"
 )
 
-// patience is how long a test waits for what must happen. It is generous: a
+// eventLimit is how long a test waits for what must happen. It is generous: a
 // guest on a busy machine stands still for seconds.
-const patience = 20 * time.Second
+const eventLimit = 20 * time.Second
 
 // Event is an eventfd that the kernel signals.
 type Event struct {
@@ -54,7 +54,7 @@ func (e *Event) Signal() {
 
 // Expect waits for a signal and asserts that there was exactly one.
 func (e *Event) Expect(what string, args ...any) {
-	readable(e.Fd(), time.Now().Add(Patience(patience)))
+	readable(e.Fd(), time.Now().Add(Patience(eventLimit)))
 	Equal(e.t, e.Signals(), 1, "%s: signals", fmt.Sprintf(what, args...))
 }
 

@@ -16,6 +16,12 @@ const MaxLength = ^uint64(0)
 // PageSize is the size of a page of this architecture, in bytes.
 const PageSize = 4096
 
+// The range that x86 reserves for the messages of interrupts.
+const (
+	MSIStart = 0xfee00000
+	MSILast  = 0xfeefffff
+)
+
 // IOMMUFD is an open /dev/iommu.
 type IOMMUFD struct {
 	*uapi.File

@@ -101,9 +101,9 @@ func (l *KernelLog) Messages() []string {
 // and returns the messages up to then; the test ends when none comes.
 func (l *KernelLog) Await(words ...string) []string {
 	var messages []string
-	for deadline := time.Now().Add(Patience(patience)); Count(messages, words...) == 0; {
+	for deadline := time.Now().Add(Patience(eventLimit)); Count(messages, words...) == 0; {
 		if !readable(l.fd, deadline) {
-			l.t.Fatalf("no message with %q in the kernel log after %v", words, Patience(patience))
+			l.t.Fatalf("no message with %q in the kernel log after %v", words, Patience(eventLimit))
 		}
 		messages = append(messages, l.Messages()...)
 	}

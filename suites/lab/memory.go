@@ -170,9 +170,14 @@ func (m *Memory) PA(offset int) uint64 { return m.Pagemap().PA(offset) }
 // Run is the length of the physically contiguous run from offset, now.
 func (m *Memory) Run(offset int) uint64 { return m.Pagemap().Run(offset) }
 
-// Pinned is how much memory of the process is pinned, in kB as /proc says it.
-func (t *T) Pinned() uint64 {
-	for _, line := range t.Lines("/proc/self/status") {
+// Pinned is how much memory of this process is pinned, in kB as /proc says it.
+func (t *T) Pinned() uint64 { return t.pinned("self") }
+
+// PinnedBy is how much memory of another process is pinned, in kB.
+func (t *T) PinnedBy(pid int) uint64 { return t.pinned(strconv.Itoa(pid)) }
+
+func (t *T) pinned(process string) uint64 {
+	for _, line := range t.Lines("/proc/" + process + "/status") {
 		words := strings.Fields(line)
 		if len(words) > 1 && words[0] == "VmPin:" {
 			n, err := strconv.ParseUint(words[1], 10, 64)
@@ -180,7 +185,7 @@ func (t *T) Pinned() uint64 {
 			return n
 		}
 	}
-	t.Fatalf("no VmPin in /proc/self/status")
+	t.Fatalf("no VmPin in /proc/%s/status", process)
 	return 0
 }
 

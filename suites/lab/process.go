@@ -22,6 +22,15 @@ type Child struct {
 // Fork forks; the test ends when it cannot. The child is killed when the test
 // ends.
 func (t *T) Fork() *Child {
+	c := &Child{pid: t.ForkWith(fork), t: t}
+	t.Cleanup(c.Kill)
+	return c
+}
+
+// ForkWith calls fork, which returns in the parent only, with what a child of a
+// Go program needs, and returns the child's number; the test ends when there is
+// none.
+func (t *T) ForkWith(fork func() (pid int, errno unix.Errno)) int {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	// No signal must reach the child: Go's handler would look for threads that
@@ -36,9 +45,7 @@ func (t *T) Fork() *Child {
 	if errno != 0 {
 		t.Fatalf("fork: %v", errno)
 	}
-	c := &Child{pid: pid, t: t}
-	t.Cleanup(c.Kill)
-	return c
+	return pid
 }
 
 // fork returns in the parent only. The child has one thread and no runtime

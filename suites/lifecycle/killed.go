@@ -4,8 +4,6 @@ package lifecycle
 
 import (
 	"fmt"
-	"strconv"
-	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -26,7 +24,7 @@ func killed(t *lab.T) {
 		u.work()
 		u.AwaitRounds(rounds)
 		lab.Equal(t, d.BusMaster(t), true, "bus master while the user works")
-		lab.Above(t, u.pinned(), 0, "memory pinned by the user, kB")
+		lab.Above(t, t.PinnedBy(u.PID()), 0, "memory pinned by the user, kB")
 		lab.Above(t, t.TablePages(), tables, "pages of I/O page tables while the user works")
 		u.Kill()
 		lab.Equal(t, d.BusMaster(t), false, "bus master after the user was killed in round %d", u.Rounds())
@@ -57,24 +55,12 @@ const smallPages = 4 << 20 // bytes
 func newUser(t *lab.T, d *lab.Device) *user {
 	p := puppet.New(t)
 	u := &user{Puppet: p, t: t}
-	var err error
-	u.dev, err = p.Open(t.CdevPath(d))
-	t.Must(err, "open the cdev")
-	u.fd, err = p.Open("/dev/iommu")
-	t.Must(err, "open /dev/iommu")
-	bind := puppet.Place[uapi.DeviceBindIOMMUFD](p)
-	*bind = uapi.DeviceBindIOMMUFD{Argsz: uint32(unsafe.Sizeof(*bind)), IOMMUFD: int32(u.fd)}
-	u.must(puppet.Ioctl(u.dev, uapi.VFIO_DEVICE_BIND_IOMMUFD, bind))
-	alloc := puppet.Place[uapi.IOASAlloc](p)
-	alloc.Size = uint32(unsafe.Sizeof(*alloc))
-	u.must(puppet.Ioctl(u.fd, uapi.IOMMU_IOAS_ALLOC, alloc))
-	u.ioas = alloc.OutIOASID
+	u.dev, u.fd = p.OpenBound(t.CdevPath(d))
+	u.ioas = p.IOAS(u.fd)
 	option := puppet.Place[uapi.Option](p)
 	*option = uapi.Option{Size: uint32(unsafe.Sizeof(*option)), OptionID: uapi.IOMMU_OPTION_HUGE_PAGES, Op: uapi.IOMMU_OPTION_OP_SET, ObjectID: u.ioas}
 	u.must(puppet.Ioctl(u.fd, uapi.IOMMU_OPTION, option))
-	attach := puppet.Place[uapi.DeviceAttachIOMMUFDPT](p)
-	*attach = uapi.DeviceAttachIOMMUFDPT{Argsz: uint32(unsafe.Sizeof(*attach)), PTID: u.ioas}
-	u.must(puppet.Ioctl(u.dev, uapi.VFIO_DEVICE_ATTACH_IOMMUFD_PT, attach))
+	p.Attach(u.dev, u.ioas)
 
 	u.must(u.mapping(u.mmap(smallPages, 0), smallPages, 4*iova))
 	u.hugepage = u.mmap(lab.HugeSize, unix.MAP_HUGETLB)
@@ -86,10 +72,9 @@ func newUser(t *lab.T, d *lab.Device) *user {
 		return uintptr(info.Offset)
 	}
 	u.bar = region(uapi.VFIO_PCI_BAR0_REGION_INDEX)
-	const command, memoryAndMaster = 4, 6
 	value := puppet.Place[uint16](p)
-	*value = memoryAndMaster
-	u.must(pwrite(u, value, region(uapi.VFIO_PCI_CONFIG_REGION_INDEX)+command))
+	*value = lab.CommandMemory | lab.CommandBusMaster
+	u.must(pwrite(u, value, region(uapi.VFIO_PCI_CONFIG_REGION_INDEX)+lab.CommandRegister))
 	return u
 }
 
@@ -141,17 +126,4 @@ func (u *user) mapping(va uintptr, length, where uint64) puppet.Call {
 // pwrite writes a value of the shared memory to the device's file.
 func pwrite[V any](u *user, value *V, at uintptr) puppet.Call {
 	return puppet.Call{Name: "pwrite", Nr: unix.SYS_PWRITE64, Args: [6]uintptr{uintptr(u.dev), uintptr(unsafe.Pointer(value)), unsafe.Sizeof(*value), at}}
-}
-
-// pinned is how much memory of the process is pinned, in kB.
-func (u *user) pinned() uint64 {
-	for _, line := range u.t.Lines(fmt.Sprintf("/proc/%d/status", u.PID())) {
-		if words := strings.Fields(line); len(words) > 1 && words[0] == "VmPin:" {
-			n, err := strconv.ParseUint(words[1], 10, 64)
-			u.t.Must(err, "parse %q", line)
-			return n
-		}
-	}
-	u.t.Fatalf("no VmPin of the user")
-	return 0
 }

@@ -80,25 +80,18 @@ func unprivileged(t *lab.T, d *lab.Device) {
 	_, err := p.Open(t.CdevPath(d))
 	t.Fails(err, unix.EACCES, "%s: open by user %d", d.Model, nobody)
 
-	bind := placed(p, dev.BindArg(iommufd))
-	bind.IOMMUFD = int32(fd)
-	_, err = p.Do(puppet.Ioctl(device, uapi.VFIO_DEVICE_BIND_IOMMUFD, bind))
-	t.Must(err, "%s: bind by user %d", d.Model, nobody)
-	alloc := placed(p, uapi.IOASAlloc{Size: 12})
-	_, err = p.Do(puppet.Ioctl(fd, uapi.IOMMU_IOAS_ALLOC, alloc))
-	t.Must(err, "%s: IOMMU_IOAS_ALLOC by user %d", d.Model, nobody)
-	attach := placed(p, dev.AttachArg(alloc.OutIOASID))
-	_, err = p.Do(puppet.Ioctl(device, uapi.VFIO_DEVICE_ATTACH_IOMMUFD_PT, attach))
-	t.Must(err, "%s: attach by user %d", d.Model, nobody)
+	p.Bind(device, fd)
+	ioas := p.IOAS(fd)
+	p.Attach(device, ioas)
 	area := placed(p, uapi.IOASMap{
-		Size: 40, IOASID: alloc.OutIOASID, UserVA: uint64(m.VA()), Length: lab.PageSize, IOVA: iova,
+		Size: 40, IOASID: ioas, UserVA: uint64(m.VA()), Length: lab.PageSize, IOVA: iova,
 		Flags: uapi.IOMMU_IOAS_MAP_FIXED_IOVA | uapi.IOMMU_IOAS_MAP_READABLE | uapi.IOMMU_IOAS_MAP_WRITEABLE,
 	})
 	_, err = p.Do(puppet.Ioctl(fd, uapi.IOMMU_IOAS_MAP, area))
 	t.Must(err, "%s: map by user %d", d.Model, nobody)
 
 	const untouched = 0xdeadbeefcafef00d
-	ask := uapi.IOASNoiommuGetPA{Size: 40, IOASID: alloc.OutIOASID, IOVA: iova, Length: lab.MaxLength, OutPhys: untouched}
+	ask := uapi.IOASNoiommuGetPA{Size: 40, IOASID: ioas, IOVA: iova, Length: lab.MaxLength, OutPhys: untouched}
 	theirs := placed(p, ask)
 	_, err = p.Do(puppet.Ioctl(fd, uapi.IOMMU_IOAS_NOIOMMU_GET_PA, theirs))
 	t.Fails(err, unix.EPERM, "%s: get_pa by user %d", d.Model, nobody)
@@ -108,7 +101,7 @@ func unprivileged(t *lab.T, d *lab.Device) {
 	lab.Equal(t, ours.OutPhys, m.PA(0), "%s: out_phys of what user %d mapped", d.Model, nobody)
 	lab.Equal(t, ours.Length, lab.PageSize, "%s: length of what user %d mapped", d.Model, nobody)
 
-	unmap := placed(p, uapi.IOASUnmap{Size: 24, IOASID: alloc.OutIOASID, IOVA: iova, Length: lab.PageSize})
+	unmap := placed(p, uapi.IOASUnmap{Size: 24, IOASID: ioas, IOVA: iova, Length: lab.PageSize})
 	_, err = p.Do(puppet.Ioctl(fd, uapi.IOMMU_IOAS_UNMAP, unmap))
 	t.OK(err, "%s: unmap by user %d", d.Model, nobody)
 	lab.Equal(t, unmap.Length, lab.PageSize, "%s: bytes unmapped by user %d", d.Model, nobody)

@@ -93,7 +93,7 @@ func otherIOMMUs(t *lab.T) {
 			dev, ioas := t.ToAttached(d)
 			ranges, _ := ioas.IOVARanges()
 			for _, r := range ranges {
-				lab.Equal(t, r.Last < msiStart || r.Start > msiLast, true, "%s: range %#x to %#x is clear of the interrupts", d.Model, r.Start, r.Last)
+				lab.Equal(t, r.Last < lab.MSIStart || r.Start > lab.MSILast, true, "%s: range %#x to %#x is clear of the interrupts", d.Model, r.Start, r.Last)
 			}
 			m := t.Pages(1)
 			ioas.Map(m, 1<<30)

@@ -5,8 +5,9 @@
 //
 // In come system calls, one at a time or a few to be repeated for ever; out go
 // their answers, counted as evidence like those of the test's own. The process
-// has no open file of the test, and it ends with the test. It knows nothing of
-// what the calls are for.
+// has no open file of the test, and it ends with the test, by a signal or, once
+// it is another user's, when the pipe of its orders does. It knows nothing of what
+// the calls are for, but how a device comes to an address space.
 package puppet
 
 import (
@@ -64,21 +65,11 @@ func New(t *lab.T) *Puppet {
 	})
 	p.script.orders, p.script.answers = uintptr(orders[0]), uintptr(answers[1])
 
+	// The puppet dies with the thread that forked it (PR_SET_PDEATHSIG), which
+	// must therefore outlive it: Go may end one that nobody has.
 	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	// No signal must reach the child: Go's handler would look for threads that
-	// are not there.
-	all, was := unix.Sigset_t{}, unix.Sigset_t{}
-	for i := range all.Val {
-		all.Val[i] = ^uint64(0)
-	}
-	t.Must(unix.PthreadSigmask(unix.SIG_SETMASK, &all, &was), "block all signals")
-	pid, errno := fork(p.script)
-	t.Must(unix.PthreadSigmask(unix.SIG_SETMASK, &was, nil), "unblock the signals")
-	if errno != 0 {
-		t.Fatalf("fork: %v", errno)
-	}
-	p.pid = pid
+	t.Cleanup(runtime.UnlockOSThread)
+	p.pid = t.ForkWith(func() (int, unix.Errno) { return fork(p.script) })
 	t.Cleanup(p.Kill)
 	t.Must(unix.Close(orders[0]), "close the puppet's end of a pipe")
 	t.Must(unix.Close(answers[1]), "close the puppet's end of a pipe")

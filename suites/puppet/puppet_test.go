@@ -17,8 +17,8 @@ import (
 	"noiommu-farm/suites/uapi"
 )
 
-// meetsPA01 is a bench on which a test of PA-01 is run; what it is about does
-// not matter here.
+// run runs a test on a bench, under the name of a statement that applies there;
+// what that is about does not matter here.
 func run(t *testing.T, test func(*lab.T)) string {
 	t.Helper()
 	var out bytes.Buffer

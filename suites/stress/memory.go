@@ -29,23 +29,9 @@ func memoryLimit(t *lab.T) {
 	group := newCgroup(t)
 	p := puppet.New(t)
 
-	dev, err := p.Open(t.CdevPath(d))
-	t.Must(err, "open the cdev")
-	fd, err := p.Open("/dev/iommu")
-	t.Must(err, "open /dev/iommu")
-	bind := puppet.Place[uapi.DeviceBindIOMMUFD](p)
-	*bind = uapi.DeviceBindIOMMUFD{Argsz: uint32(unsafe.Sizeof(*bind)), IOMMUFD: int32(fd)}
-	_, err = p.Do(puppet.Ioctl(dev, uapi.VFIO_DEVICE_BIND_IOMMUFD, bind))
-	t.Must(err, "VFIO_DEVICE_BIND_IOMMUFD")
-	alloc := puppet.Place[uapi.IOASAlloc](p)
-	alloc.Size = uint32(unsafe.Sizeof(*alloc))
-	_, err = p.Do(puppet.Ioctl(fd, uapi.IOMMU_IOAS_ALLOC, alloc))
-	t.Must(err, "IOMMU_IOAS_ALLOC")
-	ioas := alloc.OutIOASID
-	attach := puppet.Place[uapi.DeviceAttachIOMMUFDPT](p)
-	*attach = uapi.DeviceAttachIOMMUFDPT{Argsz: uint32(unsafe.Sizeof(*attach)), PTID: ioas}
-	_, err = p.Do(puppet.Ioctl(dev, uapi.VFIO_DEVICE_ATTACH_IOMMUFD_PT, attach))
-	t.Must(err, "VFIO_DEVICE_ATTACH_IOMMUFD_PT")
+	dev, fd := p.OpenBound(t.CdevPath(d))
+	ioas := p.IOAS(fd)
+	p.Attach(dev, ioas)
 	// The page that is mapped again and again is the test's as much as the
 	// puppet's, and charged to neither's limit.
 	page := puppet.Place[[2 * lab.PageSize]byte](p)

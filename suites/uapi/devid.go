@@ -6,7 +6,6 @@ package uapi
 // in a hot reset, and flags of a device's bind, detach and regions.
 
 const (
-	VFIO_PCI_DEVID_OWNED     = 0          // has no id, and belongs to this iommufd
 	VFIO_PCI_DEVID_NOT_OWNED = ^uint32(0) // -1
 
 	VFIO_DEVICE_BIND_FLAG_TOKEN = 1 << 0
@@ -19,6 +18,4 @@ const (
 
 	// From enum vfio_pci_regions.
 	VFIO_PCI_BAR5_REGION_INDEX = 5
-	VFIO_PCI_ROM_REGION_INDEX  = 6
-	VFIO_PCI_VGA_REGION_INDEX  = 8
 )

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package puppet
+
+import (
+	"unsafe"
+
+	"noiommu-farm/suites/uapi"
+)
+
+// OpenBound has the puppet open the cdev at path and an iommufd, and bind the
+// one to the other; the test ends when it cannot.
+func (p *Puppet) OpenBound(path string) (dev, fd int) {
+	dev, err := p.Open(path)
+	p.t.Must(err, "open the cdev")
+	fd, err = p.Open("/dev/iommu")
+	p.t.Must(err, "open /dev/iommu")
+	p.Bind(dev, fd)
+	return dev, fd
+}
+
+// Bind has the puppet bind a cdev to an iommufd, both its own; the test ends
+// when it cannot.
+func (p *Puppet) Bind(dev, fd int) {
+	arg := Place[uapi.DeviceBindIOMMUFD](p)
+	*arg = uapi.DeviceBindIOMMUFD{Argsz: uint32(unsafe.Sizeof(*arg)), IOMMUFD: int32(fd)}
+	p.must(Ioctl(dev, uapi.VFIO_DEVICE_BIND_IOMMUFD, arg))
+}
+
+// IOAS has the puppet allocate an address space in its iommufd and returns the
+// id; the test ends when it cannot.
+func (p *Puppet) IOAS(fd int) uint32 {
+	arg := Place[uapi.IOASAlloc](p)
+	arg.Size = uint32(unsafe.Sizeof(*arg))
+	p.must(Ioctl(fd, uapi.IOMMU_IOAS_ALLOC, arg))
+	return arg.OutIOASID
+}
+
+// Attach has the puppet attach its bound cdev to an address space; the test
+// ends when it cannot.
+func (p *Puppet) Attach(dev int, ioas uint32) {
+	arg := Place[uapi.DeviceAttachIOMMUFDPT](p)
+	*arg = uapi.DeviceAttachIOMMUFDPT{Argsz: uint32(unsafe.Sizeof(*arg)), PTID: ioas}
+	p.must(Ioctl(dev, uapi.VFIO_DEVICE_ATTACH_IOMMUFD_PT, arg))
+}
+
+func (p *Puppet) must(c Call) {
+	_, err := p.Do(c)
+	p.t.Must(err, "the puppet's %s", c.Name)
+}
