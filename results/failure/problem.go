@@ -3,13 +3,13 @@
 package failure
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"regexp"
 	"strings"
 
-	"noiommu-farm/results/console"
 	"noiommu-farm/results/verdict"
 )
 
@@ -50,69 +50,99 @@ type Problem struct {
 // cell as a whole first, a program before its tests.
 func Problems(c *verdict.Cell) []Problem {
 	var all []Problem
-	add := func(p Problem) { all = append(all, p) }
-	guest := cellPrint(c)
+	sources := complaints(c)
+	add := func(p Problem, own string) {
+		if p.Fingerprint == "" {
+			p.Fingerprint = own
+		}
+		all = append(all, p)
+	}
 	if c.Reason != "" && !asExpected(c.Verdict) {
-		add(Problem{Fingerprint: guest, Name: Name("", ""), Verdict: c.Verdict, Reason: c.Reason, Program: -1, Test: -1, Follows: guest != OfCell(c).Fingerprint("")})
+		one := Problem{Name: Name("", ""), Verdict: c.Verdict, Reason: c.Reason, Program: -1, Test: -1}
+		one.follow(sources)
+		add(one, OfCell(c).Fingerprint(""))
 	}
 	for i, p := range c.Programs {
-		whole := OfProgram(verdict.Program{Verdict: p.Verdict, Reason: p.Reason, Findings: p.Findings}).Fingerprint(p.Name)
-		ended := c.Reason != "" && (p.Reason == "not run: "+c.Reason || p.Reason == "did not finish: "+c.Reason)
-		if ended {
-			whole = guest
+		whole := Problem{Name: Name(p.Name, ""), Verdict: p.Verdict, Reason: p.Reason, Program: i, Test: -1}
+		own := wholly(p)
+		whole.follow(sources)
+		if whole.Fingerprint == "" && c.Reason != "" && (p.Reason == "not run: "+c.Reason || p.Reason == "did not finish: "+c.Reason) {
+			whole.Fingerprint, whole.Follows = OfCell(c).Fingerprint(""), true
 		}
 		if p.Reason != "" && !asExpected(p.Verdict) {
-			add(Problem{Fingerprint: whole, Name: Name(p.Name, ""), Verdict: p.Verdict, Reason: p.Reason, Program: i, Test: -1, Follows: ended})
+			add(whole, own)
 		}
 		for j, t := range p.Tests {
 			if asExpected(t.Verdict) {
 				continue
 			}
-			one := Problem{Fingerprint: Of(t).Fingerprint(Name(p.Name, t.Name)), Name: Name(p.Name, t.Name), Verdict: t.Verdict, Reason: t.Reason, Program: i, Test: j}
-			if p.Reason != "" && len(t.Findings) == 0 && missing(t.Reason) {
-				one.Fingerprint, one.Follows = whole, true
+			one := Problem{Name: Name(p.Name, t.Name), Verdict: t.Verdict, Reason: t.Reason, Program: i, Test: j}
+			if len(t.Findings) == 0 && missing(t.Reason) {
+				one.follow(sources)
+				if one.Fingerprint == "" && p.Reason != "" {
+					one.Fingerprint, one.Follows = cmp.Or(whole.Fingerprint, own), true
+				}
 			}
-			add(one)
+			add(one, Of(t).Fingerprint(one.Name))
 		}
 	}
 	return all
 }
 
-func asExpected(v verdict.Verdict) bool { return v == verdict.Pass || v == verdict.Skip }
-
-// missing says whether a test is bad only because its program did not get to
-// it, or to its end.
-func missing(reason string) bool {
-	for _, words := range []string{"not run: ", "did not finish: ", "no result when ", "no result: "} {
-		if strings.HasPrefix(reason, words) {
-			return true
-		}
-	}
-	return false
+// complaint is something that the kernel said, in the test or the program that
+// it said it in.
+type complaint struct {
+	title, print  string
+	program, test int // see Problem
 }
 
-// cellPrint is the fingerprint of what is wrong with a cell as a whole: that of
-// the test in which the kernel crashed, where it was a test.
-func cellPrint(c *verdict.Cell) string {
-	within := func(findings []console.Finding) bool {
-		for _, f := range findings {
-			if f.Title == c.Reason {
-				return true
+func complaints(c *verdict.Cell) []complaint {
+	var all []complaint
+	for _, f := range c.Findings {
+		all = append(all, complaint{f.Title, OfCell(c).Fingerprint(""), -1, -1})
+	}
+	for i, p := range c.Programs {
+		for j, t := range p.Tests {
+			for _, f := range t.Findings {
+				all = append(all, complaint{f.Title, Of(t).Fingerprint(Name(p.Name, t.Name)), i, j})
 			}
 		}
-		return false
+		for _, f := range p.Findings {
+			all = append(all, complaint{f.Title, wholly(p), i, -1})
+		}
 	}
-	for _, p := range c.Programs {
-		for _, t := range p.Tests {
-			if within(t.Findings) {
-				return Of(t).Fingerprint(Name(p.Name, t.Name))
+	return all
+}
+
+// wholly is the fingerprint of what is wrong with a program outside its tests.
+func wholly(p verdict.Program) string {
+	return OfProgram(verdict.Program{Verdict: p.Verdict, Reason: p.Reason, Findings: p.Findings}).Fingerprint(p.Name)
+}
+
+// follow gives a result that only repeats what the kernel said elsewhere that
+// other's fingerprint: one in the same program before one in any other.
+func (p *Problem) follow(sources []complaint) {
+	// A program of several guests has the reasons of all of them.
+	for i, reason := range strings.Split(p.Reason, "; ") {
+		var from *complaint
+		for _, s := range sources {
+			switch {
+			case s.title == "" || !strings.HasSuffix(reason, s.title):
+			case s.program == p.Program && s.test == p.Test:
+				p.Fingerprint, p.Follows = "", false // it is its own
+				return
+			case from == nil, s.program == p.Program && from.program != p.Program:
+				from = &s
 			}
 		}
-		if within(p.Findings) {
-			return OfProgram(verdict.Program{Verdict: p.Verdict, Reason: p.Reason, Findings: p.Findings}).Fingerprint(p.Name)
+		if from == nil {
+			p.Fingerprint, p.Follows = "", false
+			return
+		}
+		if i == 0 {
+			p.Fingerprint, p.Follows = from.print, true
 		}
 	}
-	return OfCell(c).Fingerprint("")
 }
 
 // What is left out of an assertion: the line where it stands, which moves while

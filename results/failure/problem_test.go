@@ -134,3 +134,43 @@ func TestProblemsOfPrograms(t *testing.T) {
 		t.Errorf("%+v", all)
 	}
 }
+
+// With a guest for each test, a crash ends that guest alone, and is told again
+// of its program and of the cell.
+func TestProblemsOfGuests(t *testing.T) {
+	crash := warned(t, "f")
+	crash.Name, crash.Verdict = "dma.DM-01", verdict.Crash
+	title := crash.Findings[0].Title
+	c := &verdict.Cell{Name: "a", Verdict: verdict.Crash, Reason: "guest 5 (dma.DM-01): " + title, Programs: []verdict.Program{
+		{Name: "dma", Verdict: verdict.Crash, Reason: "did not finish: " + title, Tests: []verdict.Test{crash, {Name: "dma.DM-02", Verdict: verdict.Pass}}},
+		{Name: "stress", Verdict: verdict.Crash, Reason: "did not finish: " + title + "; exit code 1, although no test failed", Tests: []verdict.Test{{Name: "stress.ST-01", Verdict: verdict.Pass}}},
+	}}
+	all := Problems(c)
+	if len(all) != 4 {
+		t.Fatalf("%+v", all)
+	}
+	for i, want := range []bool{true, true, false, false} {
+		if all[i].Follows != want || (all[i].Fingerprint == all[2].Fingerprint) != (i < 3) {
+			t.Errorf("%+v", all[i])
+		}
+	}
+}
+
+// A warning at boot is its own problem, even if a test has the same one.
+func TestProblemsOfTheSameTitle(t *testing.T) {
+	test := warned(t, "f")
+	test.Name = "dma.DM-01"
+	c := &verdict.Cell{Name: "a", Verdict: verdict.Fail, Reason: test.Findings[0].Title, Findings: test.Findings, Programs: []verdict.Program{
+		{Name: "dma", Verdict: verdict.Fail, Reason: test.Findings[0].Title, Findings: test.Findings, Tests: []verdict.Test{test}}}}
+	all := Problems(c)
+	prints := make(map[string]bool)
+	for _, p := range all {
+		prints[p.Fingerprint] = true
+		if p.Follows {
+			t.Errorf("%+v", p)
+		}
+	}
+	if len(all) != 3 || len(prints) != 3 {
+		t.Errorf("%+v", all)
+	}
+}
