@@ -145,6 +145,19 @@ func (p *Problem) follow(sources []complaint) {
 	}
 }
 
+func asExpected(v verdict.Verdict) bool { return v == verdict.Pass || v == verdict.Skip }
+
+// missing says whether a test is bad only because its program did not get to
+// it, or to its end.
+func missing(reason string) bool {
+	for _, words := range []string{"not run: ", "did not finish: ", "no result when ", "no result: "} {
+		if strings.HasPrefix(reason, words) {
+			return true
+		}
+	}
+	return false
+}
+
 // What is left out of an assertion: the line where it stands, which moves while
 // the test stays, and numbers that stand alone, which are what was found (a
 // count of objects, an address); what it is about, and what was wanted, are
