@@ -130,6 +130,22 @@ func TestSameBytes(t *testing.T) {
 	if build1(t, other, t.TempDir()).SHA256 == one.SHA256 {
 		t.Error("another file in the image, and the same hash")
 	}
+	written := filepath.Join(t.TempDir(), "env")
+	if err := os.WriteFile(written, []byte("GOFLAGS=-gcflags=all=-N\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, env := range map[string][2]string{
+		"go build's flags of the user": {"GOFLAGS", "-tags=other -gcflags=all=-N"},
+		"go env -w":                    {"GOENV", written},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("GOFLAGS", "")
+			t.Setenv(env[0], env[1])
+			if got := build1(t, spec, t.TempDir()); got.SHA256 != one.SHA256 {
+				t.Errorf("%s=%s makes another image of the same sources", env[0], env[1])
+			}
+		})
+	}
 }
 
 // Several farms build into one directory at once.

@@ -55,15 +55,17 @@ func addPrograms(ctx context.Context, t *tree, root string, programs []GoProgram
 	return nil
 }
 
-// buildFlags keep everything out of a program that is not its source: paths,
-// the state of the repository, symbols.
-var buildFlags = []string{"-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid="}
+// buildFlags keep everything out of a program that is not its source: paths and
+// symbols.
+var buildFlags = []string{"-trimpath", "-ldflags=-s -w -buildid="}
 
 // goCommand runs the go command in dir for the guest's system.
 func goCommand(ctx context.Context, dir string, env []string, args ...string) error {
 	c := exec.CommandContext(ctx, "go", args...)
 	c.Dir = dir
-	c.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOAMD64=v1", "GOWORK=off")
+	// What the user's flags and experiments would change is no difference in the
+	// sources. Flags that were empty would be those of go env -w.
+	c.Env = append(os.Environ(), "GOFLAGS=-buildvcs=false", "GOEXPERIMENT=", "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOAMD64=v1", "GOWORK=off")
 	c.Env = append(c.Env, env...)
 	c.WaitDelay = time.Second // a compiler that outlives the go command holds its output open
 	out, err := c.CombinedOutput()

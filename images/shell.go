@@ -180,7 +180,7 @@ func buildShell(ctx context.Context, root string) ([]byte, error) {
 	}
 	binary := filepath.Join(gen, "bb")
 	args := append([]string{"build", "-tags", shellTag, "-o", binary}, buildFlags...)
-	if err := goCommand(ctx, main, []string{"GO111MODULE=off", "GOFLAGS=", "GOPATH=" + generated}, args...); err != nil {
+	if err := goCommand(ctx, main, []string{"GO111MODULE=off", "GOPATH=" + generated}, args...); err != nil {
 		return nil, err
 	}
 	return os.ReadFile(binary)
