@@ -3,11 +3,11 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -57,7 +57,7 @@ func (w *waiting) ready() error {
 	if err != nil {
 		return err
 	}
-	if string(word[:n]) != "{}" {
+	if string(word[:n]) != wire.WaitWord {
 		return fmt.Errorf("it does not know how to wait and said %q", word[:n])
 	}
 	return nil
@@ -69,11 +69,7 @@ func (p *programs) goOn(argv []string) (*child, error) {
 	if w == nil {
 		return nil, errors.New("no program waits")
 	}
-	text, err := json.Marshal(argv)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := w.line.Write(text); err != nil {
+	if _, err := w.line.Write([]byte(strings.Join(argv, "\x00"))); err != nil {
 		return nil, errors.Join(fmt.Errorf("let %s go on: %w", argv[0], err), p.dismiss())
 	}
 	p.waiting = nil

@@ -51,7 +51,7 @@ func TestWarm(t *testing.T) {
 	s := newSession(t).shakeHands()
 	go io.Copy(io.Discard, s.output)
 	for range 2 { // the second one takes the place of the first
-		if m := warmTest(t, s, "{}"); m.Warmed == nil {
+		if m := warmTest(t, s, wire.WaitWord); m.Warmed == nil {
 			t.Fatalf("answer to warm: %+v %+v", m, m.Error)
 		}
 	}
@@ -60,7 +60,7 @@ func TestWarm(t *testing.T) {
 	if m := s.recv(); m.Started == nil || m.Started.ID != 7 {
 		t.Fatalf("answer to run: %+v %+v", m, m.Error)
 	}
-	if m := s.recv(); m.Exited == nil || m.Exited.Code != 3 || m.Exited.Stdout != int64(len(`["/name","a b"]`)) || m.Exited.Leftovers != 0 {
+	if m := s.recv(); m.Exited == nil || m.Exited.Code != 3 || m.Exited.Stdout != int64(len("/name\x00a b")) || m.Exited.Leftovers != 0 {
 		t.Fatalf("its end: %+v", m.Exited)
 	}
 	run.ID++
@@ -74,7 +74,7 @@ func TestWarm(t *testing.T) {
 func TestWarmIsDismissed(t *testing.T) {
 	s := newSession(t).shakeHands()
 	go io.Copy(io.Discard, s.output)
-	if m := warmTest(t, s, "{}"); m.Warmed == nil {
+	if m := warmTest(t, s, wire.WaitWord); m.Warmed == nil {
 		t.Fatalf("answer to warm: %+v %+v", m, m.Error)
 	}
 	s.run(1, "true")

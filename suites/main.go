@@ -118,7 +118,9 @@ func newBench(bdfs []string, stdout io.Writer) (*lab.Bench, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &lab.Bench{Facts: facts, Devices: devices, Out: stdout, Kmsg: lab.Kmsg()}, nil
+	bench := &lab.Bench{Facts: facts, Devices: devices, Out: stdout, Kmsg: lab.Kmsg()}
+	bench.Ready()
+	return bench, nil
 }
 
 const usage = `Usage: suites [-list] [-suite NAMES] [-test IDS] [-phase PHASE] [BDF...]

@@ -3,12 +3,12 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -29,7 +29,7 @@ func waitForArgs(descriptor string, bdfs []string) (options, error) {
 	unix.CloseOnExec(fd)
 	os.Unsetenv(wire.WaitEnv) // the tests' own children have nothing to wait for
 	defer unix.Close(fd)
-	if _, err := unix.Write(fd, []byte("{}")); err != nil {
+	if _, err := unix.Write(fd, []byte(wire.WaitWord)); err != nil {
 		return options{}, fmt.Errorf("say that all is ready: %w", err)
 	}
 	packet := make([]byte, maxArgs)
@@ -37,10 +37,7 @@ func waitForArgs(descriptor string, bdfs []string) (options, error) {
 	if err != nil {
 		return options{}, fmt.Errorf("wait for the arguments: %w", err)
 	}
-	var argv []string
-	if err := json.Unmarshal(packet[:n], &argv); err != nil || len(argv) == 0 {
-		return options{}, fmt.Errorf("%.80q are no arguments", packet[:n])
-	}
+	argv := strings.Split(string(packet[:n]), "\x00")
 	o, err := parse(argv[1:], os.Stderr)
 	if err == nil && !slices.Equal(o.bdfs, bdfs) {
 		err = fmt.Errorf("the functions under test are %q, and were %q at first", o.bdfs, bdfs)

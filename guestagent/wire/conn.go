@@ -3,6 +3,7 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -132,7 +133,7 @@ func decode(body []byte, m Message) error {
 			Version *int `json:"version"`
 		} `json:"hello"`
 	}
-	if json.Unmarshal(body, &first) == nil && first.Hello != nil && first.Hello.Version != nil && *first.Hello.Version != Version {
+	if bytes.Contains(body, []byte(`"hello"`)) && json.Unmarshal(body, &first) == nil && first.Hello != nil && first.Hello.Version != nil && *first.Hello.Version != Version {
 		_ = json.Unmarshal(body, m) // what can be shown of it
 		return fmt.Errorf("version %d, not %d: %w", *first.Hello.Version, Version, ErrVersion)
 	}

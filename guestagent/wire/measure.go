@@ -13,7 +13,7 @@ type Measure struct {
 
 // Measured answers Measure.
 type Measured struct {
-	Counters map[string]int64 `json:"counters"`        // those of [Counters] that the kernel has
+	Counters map[string]int64 `json:"counters"`         // those of [Counters] that the kernel has
 	Looked   bool             `json:"looked,omitempty"` // kmemleak has looked for what was lost
 	Leaks    string           `json:"leaks,omitempty"`  // what it reports
 }

@@ -52,10 +52,11 @@ const (
 
 	// WaitEnv is the environment variable that tells a program that it was
 	// started before it is needed ([Warm]), and the descriptor of a socket
-	// (SOCK_SEQPACKET): it sends an empty JSON object as soon as it has
-	// nothing left to do before its first test, and goes on when it gets its
-	// arguments, its own name first, as a JSON list.
-	WaitEnv = "NOIOMMU_FARM_WAIT"
+	// (SOCK_SEQPACKET): it sends WaitWord as soon as it has nothing left to do
+	// before its first test, and goes on when it gets its arguments, its own
+	// name first, with zero bytes between them.
+	WaitEnv  = "NOIOMMU_FARM_WAIT"
+	WaitWord = "ready"
 )
 
 // ToGuest is one message from the host. Exactly one field is set.

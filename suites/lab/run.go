@@ -27,6 +27,17 @@ type Bench struct {
 	Devices []*Device
 	Out     io.Writer // KTAP; every line is written at once
 	Kmsg    io.Writer // the kernel log
+
+	facts []byte // as they are printed
+}
+
+// Ready does all that can be done before it is known which tests are run.
+func (b *Bench) Ready() {
+	facts, err := json.Marshal(b.Facts)
+	if err != nil {
+		panic(fmt.Sprintf("lab: facts: %v", err)) // they are plain values
+	}
+	b.facts = facts
 }
 
 // Result counts how tests ended.
@@ -36,9 +47,10 @@ type Result struct{ Passed, Failed, Skipped int }
 // test its failures, its evidence and its result.
 func (b *Bench) Run(tests []Test) Result {
 	fmt.Fprintf(b.Out, "KTAP version 1\n")
-	if facts, err := json.Marshal(b.Facts); err == nil {
-		fmt.Fprintf(b.Out, "%s%s\n", contract.FactsLine, facts)
+	if b.facts == nil {
+		b.Ready()
 	}
+	fmt.Fprintf(b.Out, "%s%s\n", contract.FactsLine, b.facts)
 	fmt.Fprintf(b.Out, "1..%d\n", len(tests))
 	var result Result
 	for i, test := range tests {
