@@ -138,12 +138,8 @@ func (c *runCmd) Run(s *surroundings) error {
 		}
 		return err
 	}
-	shown := report.Run{Run: out.Run, Dir: out.Dir, Verdict: out.Verdict(), Cells: out.Cells}
-	err = errors.Join(err, shown.Excuse(issues))
-	if err != nil {
-		shown.Verdict = verdict.Worst(shown.Verdict, verdict.Infra)
-	}
-	err = errors.Join(err, report.Write(shown), c.show(s, shown))
+	shown, err := wholeRun(out, issues, err)
+	err = errors.Join(err, c.show(s, shown))
 	return conclude(s.stderr, shown.Verdict, err)
 }
 
