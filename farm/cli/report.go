@@ -13,10 +13,11 @@ import (
 )
 
 type reportCmd struct {
-	What string `arg:"" optional:"" help:"A run directory, its name, or latest." default:"latest" placeholder:"RUN"`
-	To   string `short:"o" help:"Directory to write to; empty, absent, or an older report. Default: report in the run's directory." placeholder:"DIR" xor:"form"`
-	Mail bool   `help:"Print plain text instead: what changed, then the table." xor:"form"`
-	Out  string `help:"Directory of run directories." default:"${runs}" placeholder:"DIR"`
+	What  string `arg:"" optional:"" help:"A run directory, its name, or latest." default:"latest" placeholder:"RUN"`
+	To    string `short:"o" help:"Directory to write to; empty, absent, or an older report. Default: report in the run's directory." placeholder:"DIR" xor:"form"`
+	Mail  bool   `help:"Print plain text instead: what changed, then the table." xor:"form"`
+	Cache string `help:"Directory of builds: where one has debug information, complaints of its kernel name lines of the source." default:"${cache}" placeholder:"DIR"`
+	Out   string `help:"Directory of run directories." default:"${runs}" placeholder:"DIR"`
 }
 
 func (reportCmd) Help() string {
@@ -57,6 +58,7 @@ func (c *reportCmd) Run(s *surroundings) error {
 	if c.Mail {
 		return site.Mail(s.stdout, run, calledIn(dir))
 	}
+	run.Vmlinux = s.vmlinux(c.Cache)
 	to := c.To
 	if to == "" {
 		to = filepath.Join(dir, "report")
@@ -76,4 +78,16 @@ func calledIn(dir string) string {
 		return filepath.Base(dir)
 	}
 	return dir
+}
+
+// vmlinux finds kernels in a cache by the keys of their builds.
+func (s *surroundings) vmlinux(cache string) func(build string) string {
+	c := openCache(cache, func(string) {})
+	return func(key string) string {
+		b, err := c.Open(s.ctx, key)
+		if err != nil {
+			return "" // cleared, or built elsewhere
+		}
+		return b.Vmlinux
+	}
 }

@@ -18,6 +18,7 @@ import (
 type serveCmd struct {
 	Dir    string `arg:"" optional:"" help:"A run directory, or a directory of them." default:"${runs}" placeholder:"DIR"`
 	Listen string `help:"Address on the loopback interface; port 0 takes a free one." default:"127.0.0.1:7373" placeholder:"ADDRESS:PORT"`
+	Cache  string `help:"Directory of builds; see farm report." default:"${cache}" placeholder:"DIR"`
 }
 
 func (serveCmd) Help() string {
@@ -46,7 +47,7 @@ func (c *serveCmd) Run(s *surroundings) error {
 	if err := onLoopback(c.Listen); err != nil {
 		return &fault.Usage{Key: "--listen", Value: c.Listen, Err: err}
 	}
-	server, err := live.New(dir, calledIn)
+	server, err := live.New(dir, calledIn, s.vmlinux(c.Cache))
 	if err != nil {
 		return err
 	}

@@ -20,6 +20,7 @@ import (
 	"noiommu-farm/guestagent/wire"
 	"noiommu-farm/results"
 	"noiommu-farm/results/console"
+	"noiommu-farm/results/site/symbols"
 	"noiommu-farm/results/verdict"
 )
 
@@ -216,7 +217,7 @@ func indented(v any) string {
 func (w *writer) console(i int, rec *results.Record) (*logPage, error) {
 	r := newReader()
 	for _, guest := range rec.Guests() {
-		if err := r.guest(rec, guest); err != nil {
+		if err := r.guest(rec, guest, func() *symbols.Table { return w.symbols(rec.Planned.Kernel.Build) }); err != nil {
 			return nil, err
 		}
 	}
@@ -232,8 +233,24 @@ func (w *writer) console(i int, rec *results.Record) (*logPage, error) {
 		[]link{{w.names.whole[i], "index.html"}, {"Console", ""}}, logBody{log, found, filepath.Join("cells", w.Cells[i].Name, "console.log")})
 }
 
-// guest adds the console of one guest of a cell.
-func (r *reader) guest(rec *results.Record, guest uint32) error {
+// symbols are those of a kernel; nil where it has none.
+func (w *writer) symbols(build string) *symbols.Table {
+	if w.Vmlinux == nil || build == "" {
+		return nil
+	}
+	if build != w.build {
+		w.build, w.table = build, nil
+		if path := w.Vmlinux(build); path != "" {
+			// Without them a page is as good as the log.
+			w.table, _ = symbols.Open(path)
+		}
+	}
+	return w.table
+}
+
+// guest adds the console of one guest of a cell. The kernel's symbols are read
+// when there is a complaint.
+func (r *reader) guest(rec *results.Record, guest uint32, table func() *symbols.Table) error {
 	in, err := rec.ConsoleOf(guest)
 	if err != nil {
 		return err
@@ -244,6 +261,9 @@ func (r *reader) guest(rec *results.Record, guest uint32) error {
 		return err
 	}
 	slices.SortStableFunc(findings, func(a, b console.Finding) int { return cmp.Compare(a.First, b.First) })
+	if len(findings) > 0 {
+		r.page.table = table()
+	}
 	if in, err = rec.ConsoleOf(guest); err != nil {
 		return err
 	}
@@ -256,6 +276,10 @@ func locate(findings []console.Finding, log *logPage, guest int) []foundLine {
 	out := make([]foundLine, len(findings))
 	for i, f := range findings {
 		out[i].Finding = f
+		out[i].Finding.Lines = make([]string, len(f.Lines))
+		for j, line := range f.Lines {
+			out[i].Finding.Lines[j] = log.table.Mark(line)
+		}
 		if n := log.line(guest, f); n > 0 {
 			out[i].Finding.First = n
 			out[i].To = fmt.Sprintf("console.html#L%d", n)

@@ -29,21 +29,22 @@ const silence = 30 * time.Minute
 
 // Live keeps the pages of a run up to date while the run goes on.
 type Live struct {
-	dir    string // of the run
-	w      *writer
-	stamps []string // what the files of each cell looked like when it was read
-	run    string   // and those of the run
-	over   bool
+	dir     string                    // of the run
+	vmlinux func(build string) string // see [Run]
+	w       *writer
+	stamps  []string // what the files of each cell looked like when it was read
+	run     string   // and those of the run
+	over    bool
 }
 
 // Watch begins with the pages of a run, in an empty directory. [Live.Update]
 // writes them.
-func Watch(dir, pages, called string) (*Live, error) {
+func Watch(dir, pages, called string, vmlinux func(build string) string) (*Live, error) {
 	root, err := os.OpenRoot(pages)
 	if err != nil {
 		return nil, fmt.Errorf("watch run: %w", err)
 	}
-	return &Live{dir: dir, w: &writer{called: called, root: root, live: true}}, nil
+	return &Live{dir: dir, vmlinux: vmlinux, w: &writer{called: called, root: root, live: true}}, nil
 }
 
 // Close lets go of the directory of the pages.
@@ -106,6 +107,7 @@ func (l *Live) Update() (changed bool, err error) {
 			r.Previous, r.history = old.Previous, old.history
 		}
 	}
+	r.Vmlinux = l.vmlinux
 	l.w.Run, l.w.names, l.w.live = r, nameCells(r.Cells), !over
 	all := old == nil || over || !slices.Equal(oldNames.whole, l.w.names.whole)
 	for i := range r.Cells {

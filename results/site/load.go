@@ -29,7 +29,10 @@ type Run struct {
 	Notes    []string          // what a reader must know of the run as a whole
 	Previous *Run              // the run of the same command before this one, if there is one
 	Going    string            // how far it is, while it goes on
-	history  *history.History  // of the same cells in earlier runs; never nil after Load
+	// Vmlinux finds a kernel by the key of its build, for the lines of the source
+	// that it knows; nil, or an empty path, where there is none.
+	Vmlinux func(build string) string
+	history *history.History // of the same cells in earlier runs; never nil after Load
 }
 
 // Load reads a run directory, and the one before it of the same command among

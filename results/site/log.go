@@ -3,6 +3,7 @@
 package site
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"noiommu-farm/results/console"
 	"noiommu-farm/results/ktap"
 	"noiommu-farm/results/report"
+	"noiommu-farm/results/site/symbols"
 )
 
 // What a page shows of one log. The beginning, the end, and what is marked are
@@ -31,6 +33,7 @@ type line struct {
 	Text  string // clean
 	Kind  string // "ok", "bad", "skip", "mark", "find", or empty
 	Title string // of the finding that begins here
+	Guest uint32 // of the cell, whose console begins here
 	Gap   int    // lines that are left out here
 }
 
@@ -41,6 +44,7 @@ type logPage struct {
 	at       map[string]int // line numbers by name; see readOutput and readConsole
 	Left     int            // lines left out
 	found    map[int]bool   // lines of findings that are kept
+	table    *symbols.Table // of the kernel that complained
 }
 
 // guestFinding is a complaint with the line numbers of a page.
@@ -90,19 +94,26 @@ func newReader() *reader {
 	return r
 }
 
-// read adds a log; its lines are numbered on, and classified by the numbers
+// read adds a log, of a guest or of the first; its lines are numbered on, and classified by the numbers
 // that they have in it.
-func (r *reader) read(log io.Reader, classify classify) error {
+func (r *reader) read(log io.Reader, guest uint32, classify classify) error {
 	lines := ktap.Lines{Max: maxLine}
 	before := r.number
 	emit := func(text string, cut int) {
 		r.number++
 		kind, title, name := classify(r.number-before, text)
+		if kind == "find" {
+			text = r.page.table.Mark(text)
+		}
 		text = report.Clean(text)
 		if cut > 0 {
 			text += fmt.Sprintf("… (%d bytes more)", cut)
 		}
-		r.add(line{N: r.number, Text: text, Kind: kind, Title: title}, name)
+		l := line{N: r.number, Text: text, Kind: kind, Title: title}
+		if r.number == before+1 && guest > 0 {
+			l.Guest, l.Kind = guest, cmp.Or(kind, "mark")
+		}
+		r.add(l, name)
 	}
 	buf := make([]byte, 64<<10)
 	for {
@@ -169,7 +180,7 @@ var resultLine = regexp.MustCompile(`^\s*(not )?ok \d+(?: -)?(?: ([^#]*))?(?:# *
 // the tests'.
 func readOutput(log io.Reader) (*logPage, error) {
 	r := newReader()
-	err := r.read(log, func(_ int, text string) (string, string, string) {
+	err := r.read(log, 0, func(_ int, text string) (string, string, string) {
 		m := resultLine.FindStringSubmatch(text)
 		switch {
 		case m == nil:
@@ -200,7 +211,7 @@ func (r *reader) readConsole(log io.Reader, guest uint32, findings []console.Fin
 		findings[i].First, findings[i].Last = findings[i].First+before, findings[i].Last+before
 		r.page.Findings = append(r.page.Findings, guestFinding{findings[i], guest, before})
 	}
-	return r.read(log, func(n int, text string) (string, string, string) {
+	return r.read(log, guest, func(n int, text string) (string, string, string) {
 		n += before
 		for next < len(findings) && findings[next].Last < n {
 			next++

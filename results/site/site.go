@@ -28,6 +28,7 @@ import (
 
 	"noiommu-farm/internal/fault"
 	"noiommu-farm/results/report"
+	"noiommu-farm/results/site/symbols"
 	"noiommu-farm/results/verdict"
 )
 
@@ -109,6 +110,10 @@ type writer struct {
 	root   *os.Root
 	names  names
 	live   bool // a server says when a page has changed
+
+	// The kernel whose symbols were read last: cells of one stand together.
+	build string
+	table *symbols.Table
 }
 
 // Write writes the site of a run into a directory, which must be empty, or

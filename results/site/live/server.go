@@ -37,10 +37,11 @@ const maxShown = 200
 
 // Server serves runs.
 type Server struct {
-	runs   string              // directory of run directories; empty for a single run
-	one    string              // the single run
-	called func(string) string // what "farm repro" calls a run directory
-	pages  string              // directory of the pages written so far
+	runs    string                    // directory of run directories; empty for a single run
+	one     string                    // the single run
+	called  func(string) string       // what "farm repro" calls a run directory
+	vmlinux func(build string) string // see site.Run
+	pages   string                    // directory of the pages written so far
 
 	mu   sync.Mutex
 	open map[string]*run // by name of the directory
@@ -57,13 +58,13 @@ type run struct {
 }
 
 // New serves the run in dir, or the runs below it. called is what "farm repro"
-// calls a run directory. Close removes what it has written.
-func New(dir string, called func(string) string) (*Server, error) {
+// calls a run directory, vmlinux finds a kernel by its build. Close removes what it has written.
+func New(dir string, called func(dir string) string, vmlinux func(build string) string) (*Server, error) {
 	pages, err := os.MkdirTemp("", "noiommu-farm-serve-")
 	if err != nil {
 		return nil, fmt.Errorf("serve: %w", err)
 	}
-	s := &Server{called: called, pages: pages, open: make(map[string]*run)}
+	s := &Server{called: called, vmlinux: vmlinux, pages: pages, open: make(map[string]*run)}
 	if _, err := results.ReadRun(dir); err == nil {
 		s.one = dir
 	} else {
@@ -142,7 +143,7 @@ func (s *Server) find(name string) *run {
 	r := &run{dir: dir}
 	pages := filepath.Join(s.pages, name)
 	if r.err = os.Mkdir(pages, 0o700); r.err == nil {
-		r.live, r.err = site.Watch(dir, pages, s.called(dir))
+		r.live, r.err = site.Watch(dir, pages, s.called(dir), s.vmlinux)
 	}
 	s.open[name] = r
 	return r

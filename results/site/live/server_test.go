@@ -82,7 +82,7 @@ func (c cell) ran(id uint32, name, ok string) {
 // ended.
 func serve(t *testing.T, dir string) (address string, end func() error) {
 	t.Helper()
-	s, err := New(dir, filepath.Base)
+	s, err := New(dir, filepath.Base, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
