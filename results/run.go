@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -74,6 +75,23 @@ func ReadRun(dir string) (Run, error) {
 
 // CellDir is the folder of a cell in a run directory.
 func CellDir(runDir, cell string) string { return filepath.Join(runDir, cellsDir, cell) }
+
+// maxJSON bounds what is read of one file, in bytes.
+const maxJSON = 1 << 30
+
+// ReadJSON reads a file that [WriteJSON] wrote. Keys that are not known are left
+// out: a newer farm may have written it.
+func ReadJSON(path string, v any) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := json.NewDecoder(io.LimitReader(f, maxJSON)).Decode(v); err != nil {
+		return fmt.Errorf("%s: %w", filepath.Base(path), err)
+	}
+	return nil
+}
 
 // WriteJSON writes a file whole or not at all.
 func WriteJSON(path string, v any) error {

@@ -10,7 +10,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -26,9 +25,8 @@ import (
 
 // Limits on what is read and kept.
 const (
-	maxVerdict = 256 << 20 // bytes of a verdict.json or results.json
-	maxText    = 1000      // bytes of a reason
-	maxName    = 300       // bytes of a name
+	maxText = 1000 // bytes of a reason
+	maxName = 300  // bytes of a name
 )
 
 // Change is what bringing an index up to date did.
@@ -292,7 +290,7 @@ func (w *writer) cell(run int64, started time.Time, dir, name string, done *Chan
 		return 0, nil
 	}
 	var c verdict.Cell
-	if err := readJSON(path, &c); err != nil {
+	if err := results.ReadJSON(path, &c); err != nil {
 		return 0, &unreadable{err}
 	}
 	place, err := w.id(places, Key(c.Kernel, c.Machine), cut(name, maxName))
@@ -418,22 +416,10 @@ func concluded(dir, ended string) (string, error) {
 	var said struct {
 		Verdict string `json:"verdict"`
 	}
-	if err := readJSON(filepath.Join(dir, "results.json"), &said); err != nil {
+	if err := results.ReadJSON(filepath.Join(dir, "results.json"), &said); err != nil {
 		return "", err
 	}
 	return cut(said.Verdict, maxName), nil
-}
-
-func readJSON(path string, v any) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := json.NewDecoder(io.LimitReader(f, maxVerdict)).Decode(v); err != nil {
-		return fmt.Errorf("%s: %w", filepath.Base(path), err)
-	}
-	return nil
 }
 
 // cut is the beginning of a text, in valid UTF-8.

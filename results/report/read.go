@@ -3,21 +3,15 @@
 package report
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 
 	"noiommu-farm/results"
 	"noiommu-farm/results/verdict"
 )
-
-// maxResults bounds what is read of one file, in bytes.
-const maxResults = 1 << 30
 
 // Read reads what a run came to: results.json, or, of a run that has not ended,
 // the verdicts of its cells. A cell of the plan that has none is the farm's
@@ -28,7 +22,7 @@ func Read(dir string) (Run, error) {
 		return Run{}, err
 	}
 	var r Run
-	switch err := readJSON(filepath.Join(dir, "results.json"), &r); {
+	switch err := results.ReadJSON(filepath.Join(dir, "results.json"), &r); {
 	case errors.Is(err, fs.ErrNotExist):
 		r = Run{Run: head, Verdict: verdict.Infra}
 	case err != nil:
@@ -48,7 +42,7 @@ func Read(dir string) (Run, error) {
 		}
 		cell := results.CellDir(dir, name)
 		c := &verdict.Cell{}
-		if err := readJSON(filepath.Join(cell, "verdict.json"), c); errors.Is(err, fs.ErrNotExist) {
+		if err := results.ReadJSON(filepath.Join(cell, "verdict.json"), c); errors.Is(err, fs.ErrNotExist) {
 			c = &verdict.Cell{Verdict: verdict.Infra, Reason: "it has no verdict: the run did not get to its end"}
 		} else if err != nil {
 			return Run{}, fmt.Errorf("read run: cell %s: %w", name, err)
@@ -58,16 +52,4 @@ func Read(dir string) (Run, error) {
 		r.Verdict = verdict.Worst(r.Verdict, c.Verdict)
 	}
 	return r, nil
-}
-
-func readJSON(path string, v any) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := json.NewDecoder(io.LimitReader(f, maxResults)).Decode(v); err != nil {
-		return fmt.Errorf("%s: %w", filepath.Base(path), err)
-	}
-	return nil
 }
