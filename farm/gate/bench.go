@@ -33,27 +33,36 @@ func (g *gate) bench(ctx context.Context, baseID string) (string, error) {
 	return hex.EncodeToString(sum[:16]), nil
 }
 
-// knownBase finds what another gate found of the same base on the same bench.
-func (g *gate) knownBase(plan Plan) ([]Cell, string, bool) {
+// knownBase finds what other gates found of the same base on the same bench: the
+// cells that a plan asks for, as far as they are known, and the directories of
+// those gates.
+func (g *gate) knownBase(plan Plan) (cells []Cell, from []string) {
+	var own head
+	if readJSON(filepath.Join(g.dir, headFile), &own) != nil {
+		return nil, nil
+	}
 	heads, _ := filepath.Glob(filepath.Join(g.Runs, "gate-*", headFile)) // the pattern is a good one
 	for _, file := range heads {
-		var h, own head
-		dir := filepath.Dir(file)
-		if dir == g.dir || readJSON(file, &h) != nil || readJSON(filepath.Join(g.dir, headFile), &own) != nil || h.Bench != own.Bench {
-			continue
-		}
+		var h head
 		var s State
-		if readJSON(filepath.Join(dir, statesDir, "000.json"), &s) != nil || !contains(s.Plan.Points, plan.Points) || !contains(s.Plan.Selftests, plan.Selftests) ||
-			slices.ContainsFunc(s.Cells, func(c Cell) bool { return c.Verdict == verdict.Infra && c.Reason != "" || !exists(c.Dir) }) {
+		dir := filepath.Dir(file)
+		if dir == g.dir || readJSON(file, &h) != nil || h.Bench != own.Bench || readJSON(filepath.Join(dir, statesDir, "000.json"), &s) != nil {
 			continue
 		}
-		from := s.From
-		if from == "" {
-			from = dir
+		for _, c := range s.Cells {
+			known := slices.ContainsFunc(cells, func(k Cell) bool { return k.Point == c.Point })
+			// Selftests are part of one point's cell.
+			other := c.Point == Point{all, intel} && !contains(s.Plan.Selftests, plan.Selftests)
+			if known || other || !slices.Contains(plan.Points, c.Point) || c.Verdict == verdict.Infra && c.Reason != "" || !exists(c.Dir) {
+				continue
+			}
+			cells = append(cells, c)
+			if !slices.Contains(from, dir) {
+				from = append(from, dir)
+			}
 		}
-		return slices.DeleteFunc(s.Cells, func(c Cell) bool { return !slices.Contains(plan.Points, c.Point) }), from, true
 	}
-	return nil, "", false
+	return cells, from
 }
 
 func contains[T comparable](list, all []T) bool {

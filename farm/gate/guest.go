@@ -47,10 +47,9 @@ func (g *gate) boot(ctx context.Context, s *State) error {
 		return fmt.Errorf("read %s: %w", file, err)
 	}
 	if s.Index == 0 && !g.Fresh {
-		if cells, from, ok := g.knownBase(s.Plan); ok {
-			g.note("base: as found by %s", from)
-			s.Cells, s.From = cells, from
-			return results.WriteJSON(file, s)
+		s.Cells, s.From = g.knownBase(s.Plan)
+		for _, dir := range s.From {
+			g.note("base: what %s found", dir)
 		}
 	}
 	began := time.Now()
@@ -64,14 +63,15 @@ func (g *gate) boot(ctx context.Context, s *State) error {
 	return results.WriteJSON(file, s)
 }
 
-// run runs the cells of a state. A cell that the farm itself failed at is tried
-// once more.
+// run runs the cells of a state that are not known yet. A cell that the farm
+// itself failed at is tried once more.
 func (g *gate) run(ctx context.Context, s *State) error {
 	var plan matrix.Plan
 	at := make(map[string]Point)
 	for _, p := range s.Plan.Points {
 		cell := g.cell(s, p)
-		if len(cell.Tests)+len(cell.Suites) == 0 {
+		known := slices.ContainsFunc(s.Cells, func(c Cell) bool { return c.Point == p })
+		if known || len(cell.Tests)+len(cell.Suites) == 0 {
 			continue
 		}
 		plan.Cells = append(plan.Cells, cell)
@@ -103,6 +103,9 @@ func (g *gate) run(ctx context.Context, s *State) error {
 		}
 		plan = again
 	}
+	slices.SortFunc(s.Cells, func(a, b Cell) int {
+		return slices.Index(s.Plan.Points, a.Point) - slices.Index(s.Plan.Points, b.Point)
+	})
 	return nil
 }
 

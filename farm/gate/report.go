@@ -54,7 +54,7 @@ type State struct {
 	Boots   bool          `json:"boots"` // its guests were run: nothing before them failed
 	Cells   []Cell        `json:"cells,omitempty"`
 	Took    time.Duration `json:"took_ns"`
-	From    string        `json:"from,omitempty"` // directory of the gate that ran it, if it was another
+	From    []string      `json:"from,omitempty"` // directories of the gates that ran cells of it, if it was others
 
 	// What follows is derived from the states before.
 	Verdict   verdict.Verdict `json:"verdict,omitempty"`
