@@ -191,3 +191,25 @@ func TestWrite(t *testing.T) {
 		t.Error("a report that could not be written is no error")
 	}
 }
+
+// How many guests there were is told when it was not one, and why none was
+// restored.
+func TestTableGuests(t *testing.T) {
+	cell := func(topology string, g verdict.Guests) *verdict.Cell {
+		return &verdict.Cell{Kernel: results.Kernel{Source: "debian:7.3"}, Machine: results.Machine{Topology: topology}, Verdict: verdict.Pass, Guests: g}
+	}
+	one := cell("none", verdict.Guests{Booted: 1})
+	for want, cells := range map[string][]*verdict.Cell{
+		"":                             {one, one},
+		"1 booted, 137 restored":       {one, cell("intel", verdict.Guests{Booted: 1, Restored: 137})},
+		"cannot be saved: 'amd-iommu'": {one, cell("amd", verdict.Guests{Booted: 17, Why: "'amd-iommu'"})},
+	} {
+		var b strings.Builder
+		if err := Table(&b, Run{Cells: cells}, Style{}); err != nil {
+			t.Fatal(err)
+		}
+		if told := strings.Contains(b.String(), "guests"); told != (want != "") || !strings.Contains(b.String(), want) {
+			t.Errorf("want %q in\n%s", want, b.String())
+		}
+	}
+}

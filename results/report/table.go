@@ -119,11 +119,25 @@ func (s Style) grid(b *strings.Builder, cells []*verdict.Cell) {
 		}
 		table = append(table, row)
 	}
+	if slices.ContainsFunc(cells, func(c *verdict.Cell) bool {
+		return c.Guests != verdict.Guests{Booted: 1} && c.Guests != verdict.Guests{}
+	}) {
+		row := []field{plain("guests")}
+		for _, c := range cells {
+			row = append(row, plain(c.Guests.String()))
+		}
+		table = append(table, row)
+	}
 	last := []field{plain("verdict")}
 	for _, c := range cells {
 		last = append(last, field{strings.ToUpper(string(c.Verdict)), s.color(c.Verdict)})
 	}
 	writeTable(b, append(table, last))
+	for i, name := range Columns(cells) {
+		if why := cells[i].Guests.Why; why != "" {
+			fmt.Fprintf(b, "\n%s: a guest was booted for every suite: it cannot be saved: %s\n", Clean(name), Clean(why))
+		}
+	}
 }
 
 func (s Style) programField(c *verdict.Cell, name string) field {
@@ -209,6 +223,9 @@ func (s Style) unexpected(b *strings.Builder, cells []*verdict.Cell) {
 			fmt.Fprintf(b, "  | %s\n", Clean(line))
 		}
 		fmt.Fprintf(b, "  console %s/console.log, QEMU command %s/qemu.sh\n", c.Dir, c.Dir)
+		if c.Guests.Booted+c.Guests.Restored > 1 {
+			fmt.Fprintf(b, "  consoles of the other guests %s/guests\n", c.Dir)
+		}
 	}
 }
 

@@ -96,6 +96,14 @@ type Guests struct {
 	Why      string `json:"why,omitempty"` // why none was restored, although it was wanted
 }
 
+// String says it in a few words.
+func (g Guests) String() string {
+	if g.Restored == 0 {
+		return fmt.Sprintf("%d booted", g.Booted)
+	}
+	return fmt.Sprintf("%d booted, %d restored", g.Booted, g.Restored)
+}
+
 // Counts are numbers of tests by verdict.
 type Counts map[Verdict]int
 
