@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"io"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -83,6 +84,25 @@ func TestFiles(t *testing.T) {
 		entries, err := os.ReadDir("/proc/" + strconv.Itoa(p.PID()) + "/fd")
 		t.OK(err, "list the files of the puppet")
 		lab.Equal(t, len(entries), 5, "files of the puppet: three streams, two pipes")
+	}))
+}
+
+// TestOutlivesThreads: threads that end while a puppet lives, as those of
+// lab.WithCaps do, do not take it with them.
+func TestOutlivesThreads(t *testing.T) {
+	mustPass(t, run(t, func(t *lab.T) {
+		p := New(t)
+		for range 64 {
+			done := make(chan bool)
+			go func() {
+				runtime.LockOSThread() // and never unlocked: the thread ends
+				close(done)
+			}()
+			<-done
+		}
+		pid, err := p.Do(Call{Nr: unix.SYS_GETPID})
+		t.OK(err, "getpid")
+		lab.Equal(t, int(pid), p.PID(), "pid of the puppet")
 	}))
 }
 
