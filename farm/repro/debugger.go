@@ -14,7 +14,6 @@ import (
 	"strconv"
 	"strings"
 
-	"noiommu-farm/farm/runner"
 	"noiommu-farm/suites/contract"
 )
 
@@ -54,15 +53,7 @@ func Debug(ctx context.Context, c Case, breaks []string, opt Options, ready func
 			}
 		}()
 	}
-	result := Result{Case: c.Name(), Seen: c.Seen}
-	out, err := runner.Again(ctx, []runner.Repeat{repeat}, opt.runner())
-	if out == nil {
-		return result, err
-	}
-	result.Run = out.Dir
-	for _, cell := range out.Cells {
-		result.Tries = append(result.Tries, c.compare(cell))
-	}
+	result, _, err := c.once(ctx, repeat, opt)
 	return result, err
 }
 
@@ -129,12 +120,7 @@ func symbolOf(has map[string]bool, function string) string {
 
 // functions are those that a kernel has symbols for.
 func functions(kernel string) (map[string]bool, error) {
-	f, err := elf.Open(kernel)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	symbols, err := f.Symbols()
+	symbols, err := symbolsOf(kernel)
 	if err != nil {
 		return nil, err
 	}
@@ -145,6 +131,16 @@ func functions(kernel string) (map[string]bool, error) {
 		}
 	}
 	return has, nil
+}
+
+// symbolsOf are those of an ELF file.
+func symbolsOf(path string) ([]elf.Symbol, error) {
+	f, err := elf.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return f.Symbols()
 }
 
 // definition is the line at the left margin on which a function's name is, in

@@ -16,7 +16,6 @@ import (
 	"slices"
 
 	"noiommu-farm/farm/qmp"
-	"noiommu-farm/farm/runner"
 )
 
 // dumpPatience is how many times longer than usual a guest may be silent whose
@@ -51,14 +50,7 @@ func Dump(ctx context.Context, c Case, opt Options) (Result, string, error) {
 		booted = true
 		go func() { written <- dumpAtEnd(ctx, socket, raw) }()
 	}
-	result := Result{Case: c.Name(), Seen: c.Seen}
-	out, err := runner.Again(ctx, []runner.Repeat{repeat}, opt.runner())
-	if out == nil || len(out.Cells) == 0 {
-		return result, "", err
-	}
-	result.Run = out.Dir
-	cell := out.Cells[0]
-	result.Tries = []Try{c.compare(cell)}
+	result, cell, err := c.once(ctx, repeat, opt)
 	if err != nil || !booted {
 		return result, "", err
 	}
@@ -69,7 +61,7 @@ func Dump(ctx context.Context, c Case, opt Options) (Result, string, error) {
 	if err != nil {
 		return result, "", err
 	}
-	path := filepath.Join(cell.Dir, "memory.elf")
+	path := filepath.Join(cell, "memory.elf")
 	if err := describeMemory(raw, path, info); err != nil {
 		return result, "", fmt.Errorf("write the guest's memory: %w", err)
 	}
@@ -104,12 +96,7 @@ func dumpAtEnd(ctx context.Context, socket, to string) error {
 // reads a dump of them finds it here. Whether five levels of page tables are in
 // use is for [describeMemory] to add.
 func vmcoreinfo(kernel, release string) ([]byte, error) {
-	f, err := elf.Open(kernel)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	symbols, err := f.Symbols()
+	symbols, err := symbolsOf(kernel)
 	if err != nil {
 		return nil, err
 	}

@@ -153,22 +153,15 @@ func Trace(ctx context.Context, c Case, words []string, opt Options) (Result, st
 		return results.Program{ID: id, Name: verb + phase, Argv: append([]string{insidePath, verb}, words...), Timeout: test.Timeout}
 	}
 	repeat.Planned.Programs = []results.Program{inside(2, "trace-start", words...), test, inside(3, "trace-stop")}
-	result := Result{Case: c.Name(), Seen: c.Seen}
-	out, err := runner.Again(ctx, []runner.Repeat{repeat}, opt.runner())
-	if out == nil || len(out.Cells) == 0 {
+	result, cell, err := c.once(ctx, repeat, opt)
+	if err != nil || cell == "" {
 		return result, "", err
 	}
-	result.Run = out.Dir
-	cell := out.Cells[0]
-	result.Tries = []Try{c.compare(cell)}
+	rec, err := results.ReadCell(cell)
 	if err != nil {
 		return result, "", err
 	}
-	rec, err := results.ReadCell(cell.Dir)
-	if err != nil {
-		return result, "", err
-	}
-	path := filepath.Join(cell.Dir, "trace.txt")
+	path := filepath.Join(cell, "trace.txt")
 	return result, path, saveTrace(rec, path)
 }
 

@@ -149,6 +149,21 @@ func Tries(ctx context.Context, c Case, n int, opt Options) (Result, error) {
 	return result, err
 }
 
+// once carries out a case in one guest that is somehow prepared. dir is the
+// cell's folder, "" when it did not come to a guest.
+func (c Case) once(ctx context.Context, repeat runner.Repeat, opt Options) (result Result, dir string, err error) {
+	result = Result{Case: c.Name(), Seen: c.Seen}
+	out, err := runner.Again(ctx, []runner.Repeat{repeat}, opt.runner())
+	if out == nil {
+		return result, "", err
+	}
+	result.Run = out.Dir
+	for _, cell := range out.Cells {
+		result.Tries, dir = append(result.Tries, c.compare(cell)), cell.Dir
+	}
+	return result, dir, err
+}
+
 // compare holds what a cell came to against what was seen.
 func (c Case) compare(cell *verdict.Cell) Try {
 	seen, reason := c.of(cell)

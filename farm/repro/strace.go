@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"slices"
 
-	"noiommu-farm/farm/runner"
 	"noiommu-farm/guestagent/wire"
 	"noiommu-farm/images"
 	"noiommu-farm/internal/fault"
@@ -64,19 +63,12 @@ func Strace(ctx context.Context, c Case, opt Options) (Result, string, error) {
 	test.Argv = slices.Concat([]string{loader, "--library-path", librariesIn, straceInside, "-f", "-y", "-s", "128", "-e", "signal=!SIGURG", "--"}, test.Argv)
 	test.Timeout = min(stracePatience*test.Timeout, maxTimeout)
 	repeat.Planned.Programs = []results.Program{test}
-	result := Result{Case: c.Name(), Seen: c.Seen}
-	out, err := runner.Again(ctx, []runner.Repeat{repeat}, opt.runner())
-	if out == nil || len(out.Cells) == 0 {
+	result, cell, err := c.once(ctx, repeat, opt)
+	if err != nil || cell == "" {
 		return result, "", err
 	}
-	result.Run = out.Dir
-	cell := out.Cells[0]
-	result.Tries = []Try{c.compare(cell)}
-	if err != nil {
-		return result, "", err
-	}
-	path := filepath.Join(cell.Dir, "strace.txt")
-	return result, path, saveStrace(cell.Dir, test.ID, path)
+	path := filepath.Join(cell, "strace.txt")
+	return result, path, saveStrace(cell, test.ID, path)
 }
 
 // saveStrace copies what a program said on its standard error.
