@@ -328,7 +328,7 @@ func (c *problemsCmd) Run(s *surroundings) error {
 // must say is left empty, which no file of known issues may be.
 func problemsAsYAML(w io.Writer, groups []failure.Group, entries map[string]known.Issue) error {
 	for _, g := range groups {
-		if _, ok := entries[g.Fingerprint]; ok || g.Verdict.Good() || g.Verdict == verdict.Infra {
+		if _, ok := entries[g.Fingerprint]; ok || g.Verdict == verdict.Infra {
 			continue
 		}
 		// A string of JSON is one of YAML.

@@ -46,8 +46,9 @@ type Problem struct {
 	Test    int `json:"-"` // index into the program's; -1 of the program as a whole
 }
 
-// Problems lists every result of a cell that is bad or expected to fail, the
-// cell as a whole first, a program before its tests.
+// Problems lists every result of a cell that is bad, the cell as a whole first,
+// a program before its tests. What is expected to fail is none: why, its reason
+// says.
 func Problems(c *verdict.Cell) []Problem {
 	var all []Problem
 	sources := complaints(c)
@@ -57,7 +58,7 @@ func Problems(c *verdict.Cell) []Problem {
 		}
 		all = append(all, p)
 	}
-	if c.Reason != "" && !asExpected(c.Verdict) {
+	if c.Reason != "" && !c.Verdict.Good() {
 		one := Problem{Name: Name("", ""), Verdict: c.Verdict, Reason: c.Reason, Program: -1, Test: -1}
 		one.follow(sources)
 		add(one, OfCell(c).Fingerprint(""))
@@ -69,11 +70,11 @@ func Problems(c *verdict.Cell) []Problem {
 		if whole.Fingerprint == "" && c.Reason != "" && (p.Reason == "not run: "+c.Reason || p.Reason == "did not finish: "+c.Reason) {
 			whole.Fingerprint, whole.Follows = OfCell(c).Fingerprint(""), true
 		}
-		if p.Reason != "" && !asExpected(p.Verdict) {
+		if p.Reason != "" && !p.Verdict.Good() {
 			add(whole, own)
 		}
 		for j, t := range p.Tests {
-			if asExpected(t.Verdict) {
+			if t.Verdict.Good() {
 				continue
 			}
 			one := Problem{Name: Name(p.Name, t.Name), Verdict: t.Verdict, Reason: t.Reason, Program: i, Test: j}
@@ -144,8 +145,6 @@ func (p *Problem) follow(sources []complaint) {
 		}
 	}
 }
-
-func asExpected(v verdict.Verdict) bool { return v == verdict.Pass || v == verdict.Skip }
 
 // missing says whether a test is bad only because its program did not get to
 // it, or to its end.

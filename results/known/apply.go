@@ -52,7 +52,7 @@ func Apply(list List, cells []*verdict.Cell, began time.Time) []Applied {
 		own := complaints(c)
 		for _, p := range failure.Problems(c) {
 			a := byPrint[p.Fingerprint]
-			if a == nil || p.Verdict == verdict.XFail {
+			if a == nil {
 				continue
 			}
 			if !slices.Contains(a.Cells, c.Name) {
