@@ -134,7 +134,7 @@ func (r *Report) guilty(b *strings.Builder, d Difference) {
 	}
 	para(b, "", "To see it:")
 	literal(b, continued(d.Again)...)
-	more := slices.DeleteFunc(r.of(d.Patch), func(o Difference) bool { return !o.confirmed() || o.name() == d.name() && o.Key == d.Key })
+	more := slices.DeleteFunc(r.of(d.Patch), func(o Difference) bool { return !o.confirmed() || o.name() == d.name() })
 	if len(more) > 0 {
 		para(b, "", fmt.Sprintf("The same patch also breaks: %s.", names(more)))
 	}
@@ -250,13 +250,21 @@ func literal(b *strings.Builder, lines ...string) {
 	fmt.Fprintln(b)
 }
 
-// pieces cuts text into pieces of at most n characters.
+// pieces cuts text into pieces of at most n characters, at a space where there
+// is one in their second half.
 func pieces(text string, n int) []string {
 	all := []rune(text)
 	var list []string
 	for len(all) > n {
-		list = append(list, string(all[:n]))
-		all = all[n:]
+		at, next := n, n
+		for i := n; i > n/2; i-- {
+			if all[i] == ' ' {
+				at, next = i, i+1
+				break
+			}
+		}
+		list = append(list, string(all[:at]))
+		all = all[next:]
 	}
 	return append(list, string(all))
 }

@@ -151,8 +151,9 @@ func (r Rate) String() string { return fmt.Sprintf("%d of %d", r.Failed, r.Tried
 // maxExcerpt is how many lines of the console a difference shows.
 const maxExcerpt = 32
 
-// registers are the lines of a crash that only a debugger reads.
-var registers = regexp.MustCompile(`^(?:Code|RSP|R[A-D]X|R[SD]I|RBP|R\d\d|[FGCDES]S|CR\d|DR\d|PKRU): `)
+// registers are the lines of a crash that only a debugger reads, and where the
+// program was that called the kernel.
+var registers = regexp.MustCompile(`^(?:Code|RSP|R[A-D]X|R[SD]I|RBP|R\d\d|[FGCDES]S|CR\d|DR\d|PKRU): |^RIP: 0033:`)
 
 func excerpt(findings []console.Finding) (title string, lines []string) {
 	if len(findings) == 0 {
