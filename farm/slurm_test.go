@@ -4,8 +4,8 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"crypto/rand"
+	"encoding/json"
 	"fmt"
 	"net"
 	"os"
@@ -169,6 +169,27 @@ func onNode(node string) []process {
 	return append(steps, all...)
 }
 
+// nodeAtWork is a node on which a cell of a run is half done.
+func nodeAtWork(dir string) string {
+	files, _ := filepath.Glob(filepath.Join(dir, "cells", "*", "begun.json"))
+	for _, f := range files {
+		var who struct{ PID int }
+		if text, err := os.ReadFile(f); err != nil || json.Unmarshal(text, &who) != nil {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join(filepath.Dir(f), "done.json")); err == nil {
+			continue
+		}
+		environment, _ := os.ReadFile(fmt.Sprintf("/proc/%d/environ", who.PID))
+		for _, v := range strings.Split(string(environment), "\x00") {
+			if node, ok := strings.CutPrefix(v, "SLURMD_NODENAME="); ok {
+				return node
+			}
+		}
+	}
+	return ""
+}
+
 // cut takes a node away as a power cut would.
 func (c *slurmCluster) cut(node string) {
 	c.t.Helper()
@@ -235,21 +256,14 @@ func TestSlurm(t *testing.T) {
 	})
 	t.Run("a node dies", func(t *testing.T) {
 		a := startMatrix(t, "run", file, "--out", runs, "--executor", "slurm")
-		if !a.until("PASS") {
+		if !a.until("running") {
 			t.Fatal(a.said.String())
 		}
-		var node string
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		for node == "" && ctx.Err() == nil {
-			out, _ := exec.CommandContext(ctx, "squeue", "--noheader", "--states=RUNNING", "--format=%N").Output()
-			if fields := strings.Fields(string(out)); len(fields) > 0 {
-				node = fields[0]
-			}
-		}
-		if node == "" {
-			t.Fatalf("no job runs:\n%s", a.said.String())
-		}
+		node := ""
+		c.eventually("a cell is at work", func() bool {
+			node = nodeAtWork(latest(t, runs))
+			return node != ""
+		})
 		c.cut(node)
 		if code := a.end(); code != 0 {
 			t.Fatalf("exit code %d\n%s%s", code, a.said.String(), a.stdout.String())

@@ -20,6 +20,7 @@ import (
 	"noiommu-farm/farm/runner"
 	"noiommu-farm/farm/runner/slurm"
 	"noiommu-farm/internal/fault"
+	"noiommu-farm/results"
 	"noiommu-farm/results/known"
 	"noiommu-farm/results/report"
 	"noiommu-farm/results/verdict"
@@ -174,7 +175,14 @@ func (c *matrixRunFlags) options(s *surroundings, cache string, watch *screen) r
 
 // carry goes on with a run directory and shows what came of it.
 func (c *matrixRunFlags) carry(s *surroundings, dir string, opt runner.Options, watch *screen) error {
+	// The run keeps the list, for whoever goes on with it.
 	issues, err := c.load()
+	if c.Known == "" {
+		issues, err = known.OfRun(dir)
+	}
+	if err == nil && len(issues.Text) > 0 {
+		err = results.WriteFile(filepath.Join(dir, known.File), issues.Text)
+	}
 	if err != nil {
 		return err
 	}
@@ -252,6 +260,11 @@ func matrixTable(w io.Writer, dir string, r report.Run) error {
 		at[[2]string{row, work.Cell.Topology}] = c.Verdict
 		if !c.Verdict.Good() {
 			fmt.Fprintln(w, cellLine(c))
+		}
+	}
+	for _, a := range r.Known {
+		if a.State == known.Expired || a.State == known.Stale {
+			fmt.Fprintf(w, "known issue %s is %s: %s\n", report.Clean(a.Issue.Fingerprint), a.State, report.Clean(a.Issue.Reason))
 		}
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
