@@ -88,11 +88,15 @@ func (l *Live) Update() (changed bool, err error) {
 		}
 	} else {
 		r = &Run{Run: report.Run{Run: head, Dir: l.dir}}
+		if r.plan, err = readPlan(l.dir); err != nil {
+			r.Notes = append(r.Notes, err.Error())
+		}
 		for i, name := range head.Cells {
 			if old != nil && i < len(old.Cells) && old.Cells[i].Name == name && stamps[i] == l.stamps[i] {
 				r.Cells, r.records = append(r.Cells, old.Cells[i]), append(r.records, old.records[i])
 			} else {
 				c, rec := loadCell(results.CellDir(l.dir, name), name)
+				r.plan.foretell(c)
 				unfinished(c, rec)
 				r.Cells, r.records = append(r.Cells, c), append(r.records, rec)
 			}

@@ -32,6 +32,7 @@ type Run struct {
 	// Vmlinux finds a kernel by the key of its build, for the lines of the source
 	// that it knows; nil, or an empty path, where there is none.
 	Vmlinux func(build string) string
+	plan    plan
 	history *history.History // of the same cells in earlier runs; never nil after Load
 }
 
@@ -67,11 +68,15 @@ func load(dir string) (*Run, error) {
 		return nil, err
 	}
 	r := &Run{Run: report.Run{Run: head, Dir: dir}}
+	if r.plan, err = readPlan(dir); err != nil {
+		r.Notes = append(r.Notes, err.Error())
+	}
 	for _, name := range head.Cells {
 		if err := localName(name); err != nil {
 			return nil, err
 		}
 		c, rec := loadCell(results.CellDir(dir, name), name)
+		r.plan.foretell(c)
 		r.Cells, r.records = append(r.Cells, c), append(r.records, rec)
 	}
 	// A file that cannot be read excuses nothing.

@@ -31,6 +31,7 @@ func (w *writer) untested(b *indexBody) {
 		}
 		return i
 	}
+	b.NotRun = w.plan.left()
 	expected, absent, skipped := make(map[key]int), make(map[key]int), make(map[key]int)
 	for i, c := range w.Cells {
 		for _, a := range c.Absent {

@@ -161,7 +161,7 @@ func (h *History) put(k key, i, n int, v verdict.Verdict, wall time.Duration) {
 // series, whatever is in them by now, with the same configuration on the same
 // machine. Of a cell that has not begun only the name is known, which has to do.
 func Same(a, b *verdict.Cell) bool {
-	return b.Kernel.Source == "" || a.Kernel.Source == b.Kernel.Source && a.Kernel.Series == b.Kernel.Series && a.Kernel.Config == b.Kernel.Config &&
+	return b.Kernel.Build == "" || a.Kernel.Source == b.Kernel.Source && a.Kernel.Series == b.Kernel.Series && a.Kernel.Config == b.Kernel.Config &&
 		a.Machine.Topology == b.Machine.Topology && slices.Equal(a.Machine.Devices, b.Machine.Devices) &&
 		a.Machine.CPUs == b.Machine.CPUs && a.Machine.MemoryMiB == b.Machine.MemoryMiB &&
 		a.Machine.Privileges == b.Machine.Privileges && slices.Equal(a.Machine.Parameters, b.Machine.Parameters)

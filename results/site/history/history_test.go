@@ -56,7 +56,7 @@ func TestRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cells := []*verdict.Cell{{Name: "cell", Kernel: results.Kernel{Source: "debian:7.3", Config: "noiommu"}}}
+	cells := []*verdict.Cell{{Name: "cell", Kernel: results.Kernel{Source: "debian:7.3", Config: "noiommu", Build: "b"}}}
 	h, errs := Read(dir, head, cells)
 	if len(errs) > 0 {
 		t.Fatal(errs)
@@ -112,7 +112,7 @@ func TestReadTellsCellsApart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cells := []*verdict.Cell{{Name: "cell", Kernel: results.Kernel{Source: "debian:7.3", Config: "noiommu"}}}
+	cells := []*verdict.Cell{{Name: "cell", Kernel: results.Kernel{Source: "debian:7.3", Config: "noiommu", Build: "b"}}}
 	h, errs := Read(dir, head, cells)
 	if got := h.Line("cell", "", ""); got != "p" {
 		t.Errorf("%q", got)
