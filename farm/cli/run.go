@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -43,6 +44,7 @@ type runCmd struct {
 	Append      []string      `help:"One more kernel parameter, after the farm's own. May be repeated." placeholder:"PARAM" sep:"none"`
 	Keep        bool          `help:"Copy kernel and initramfs into the run directory too, so that qemu.sh boots them when the cache is gone."`
 	Isolation   string        `help:"What has a guest of its own: test, suite or cell. A guest is restored from one that was saved before anything was tested; a machine that cannot be saved is booted for every suite. Default: test, and suite for a kernel with kmemleak." enum:",test,suite,cell" default:"" placeholder:"NAME"`
+	Profile     bool          `help:"Say where the wall clock of the run went, and write it as a trace (profile.json in the run directory) for chrome://tracing or Perfetto."`
 	JSON        bool          `name:"json" help:"Print results.json instead of the table."`
 	All         bool          `short:"a" help:"List every test, not only those that are not as expected."`
 	Cache       string        `help:"Directory of sources, builds and images." default:"${cache}" placeholder:"DIR"`
@@ -114,6 +116,7 @@ func (c *runCmd) Run(s *surroundings) error {
 		return err
 	}
 
+	began := time.Now()
 	watch := newProgress(s.stderr)
 	defer watch.close()
 	out, err := runner.Run(s.ctx, plan, runner.Options{
@@ -140,6 +143,9 @@ func (c *runCmd) Run(s *surroundings) error {
 	}
 	shown, err := wholeRun(out, issues, err)
 	err = errors.Join(err, c.show(s, shown))
+	if c.Profile {
+		err = errors.Join(err, profile(s.stderr, out.Dir, began))
+	}
 	return conclude(s.stderr, shown.Verdict, err)
 }
 
@@ -150,6 +156,15 @@ func (c *runCmd) show(s *surroundings, r report.Run) error {
 		return enc.Encode(r)
 	}
 	return report.Table(s.stdout, r, report.Style{Color: colorful(s.stdout), All: c.All})
+}
+
+// profile says where the time of a run went.
+func profile(w io.Writer, dir string, began time.Time) error {
+	spans, err := runner.Profile(dir, began)
+	if err != nil {
+		return err
+	}
+	return errors.Join(runner.WriteProfile(w, spans, runtime.NumCPU()), runner.WriteTrace(dir, spans))
 }
 
 // conclude turns a shown run into an exit code. A failure of the kernel that
