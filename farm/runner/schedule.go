@@ -196,7 +196,11 @@ func Local(ctx context.Context, dir string, plan *Plan, opt Options) error {
 			s.over(j, judged)
 		}
 	}
-	stop := context.AfterFunc(ctx, func() { s.changed.Broadcast() })
+	stop := context.AfterFunc(ctx, func() {
+		s.changed.L.Lock() // or it could come between next's look and its waiting
+		defer s.changed.L.Unlock()
+		s.changed.Broadcast()
+	})
 	defer stop()
 	var all sync.WaitGroup
 	all.Go(func() { s.build(ctx) })
@@ -354,8 +358,8 @@ func (s *schedule) build(ctx context.Context) {
 		b := s.builds[0]
 		mine := s.of(b.Kernel)
 		if len(mine) > 0 && !s.late(b.Cost+mine[0].Cost) {
-			s.status.Building = b.Kernel.String()
 			s.changed.L.Lock()
+			s.status.Building = b.Kernel.String()
 			s.tell()
 			s.changed.L.Unlock()
 			s.kernelOf(ctx, mine)
