@@ -50,6 +50,11 @@ type lostError struct{ doing string }
 
 func (e *lostError) Error() string { return "connection to the agent lost: waiting for " + e.doing }
 
+// refusedError is what the agent could not do.
+type refusedError struct{ said wire.Error }
+
+func (e *refusedError) Error() string { return "agent: " + e.said.Doing + ": " + e.said.Err }
+
 // conversation is the host's end of the protocol with one agent. What arrives
 // is recorded as it comes; the methods wait for what they asked for.
 type conversation struct {
@@ -230,7 +235,7 @@ func (c *conversation) awaitFor(ctx context.Context, doing string, limit time.Du
 			case !ok:
 				return m, &lostError{doing}
 			case m.Error != nil:
-				return m, fmt.Errorf("agent: %s: %s", m.Error.Doing, m.Error.Err)
+				return m, &refusedError{*m.Error}
 			case m.Ask != nil && c.asking != nil:
 				if err := c.asking.ask(*m.Ask); err != nil {
 					return m, err
@@ -312,7 +317,7 @@ const seedSize = 64
 func (c *conversation) resumed(m wire.ToHost) error {
 	switch {
 	case m.Error != nil:
-		return fmt.Errorf("agent: %s: %s", m.Error.Doing, m.Error.Err)
+		return &refusedError{*m.Error}
 	case m.Restored == nil || m.Restored.Guest != c.resuming:
 		return errors.New("the agent sent rubbish: it does not know that it was restored")
 	}
@@ -320,7 +325,8 @@ func (c *conversation) resumed(m wire.ToHost) error {
 	return nil
 }
 
-// warm has a program started that is run later, in guests that are restored.
+// warm has a program started that is run later, in guests that are restored. A
+// program that does not get ready is a *refusedError.
 func (c *conversation) warm(ctx context.Context, w wire.Warm) error {
 	const doing = "the suites to be ready"
 	if err := c.send(ctx, doing, wire.ToGuest{Warm: &w}); err != nil {

@@ -164,13 +164,18 @@ func (s *session) saveFor(ctx context.Context, unbound bool) error {
 		}
 		s.before = now
 	}
+	warm := false
 	if i := slices.IndexFunc(all, func(p part) bool { return p.warm() }); i >= 0 {
 		err := s.talk.warm(ctx, wire.Warm{
 			Argv: append([]string{suitesPath}, s.all...), Env: all[i].program.Env, Host: true,
 		})
-		if err != nil {
+		// Suites that do not get ready have met a bad kernel, perhaps. They say
+		// so themselves when they are run in the ordinary way.
+		var not *refusedError
+		if err != nil && !errors.As(err, &not) {
 			return err
 		}
+		warm = err == nil
 	}
 	saved, err := s.guest.Save(ctx)
 	var not *machine.NotSavableError
@@ -189,7 +194,7 @@ func (s *session) saveFor(ctx context.Context, unbound bool) error {
 		return err
 	}
 	s.saves++
-	from := &origin{session: s, saved: saved, before: s.before, n: s.saves}
+	from := &origin{session: s, saved: saved, before: s.before, n: s.saves, warm: warm}
 	s.guests.Go(func() error { return s.restoreEach(ctx, all, from) })
 	return nil
 }
@@ -199,7 +204,8 @@ type origin struct {
 	*session
 	saved  *machine.Saved
 	before wire.Measured
-	n      int // counts the saves from 1
+	n      int  // counts the saves from 1
+	warm   bool // the suites wait in it
 }
 
 // restoreEach restores a guest for each part, as many at a time as the machine
@@ -211,6 +217,11 @@ func (l *lives) restoreEach(ctx context.Context, all []part, from *origin) error
 	go func() {
 		defer close(ready)
 		for range all {
+			select {
+			case <-stop:
+				return
+			default:
+			}
 			var one standby
 			one.Standby, one.err = from.saved.Standby(ctx, machine.BootOptions{})
 			select {
@@ -295,7 +306,7 @@ func (l *lives) restored(ctx context.Context, p part, in standby, from *origin) 
 	s.before, s.bdfs, s.all = from.before, from.bdfs, from.all
 	how := s.talk.resume(ctx, n)
 	if how == nil {
-		how = s.talk.run(ctx, p.program, fillIn(p.program.Argv, s.bdfs, s.all), p.warm())
+		how = s.talk.run(ctx, p.program, fillIn(p.program.Argv, s.bdfs, s.all), from.warm && p.warm())
 	}
 	if how == nil {
 		_, how = s.left(p.program.ID)
