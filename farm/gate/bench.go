@@ -19,7 +19,7 @@ import (
 
 // bench is what a base's results depend on, in one hash: the tree, what runs in
 // the guest, QEMU, and what this package asks of both. Results on another bench
-// are not comparable.
+// are not comparable. Quick and core run the same in a cell.
 func (g *gate) bench(ctx context.Context, baseID string) (string, error) {
 	image, err := images.Build(ctx, runner.Suites(), g.Images)
 	if err != nil {
