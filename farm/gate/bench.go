@@ -29,7 +29,7 @@ func (g *gate) bench(ctx context.Context, baseID string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q %q %q", baseID, image.SHA256, qemu, g.Level, Watchful, isolation))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %t %q %q", baseID, image.SHA256, qemu, g.Level == Full, Watchful, isolation))
 	return hex.EncodeToString(sum[:16]), nil
 }
 
