@@ -139,7 +139,7 @@ func TestUpdateIsRebuild(t *testing.T) {
 		for range rapid.IntRange(1, 25).Draw(r, "steps") {
 			number := rapid.IntRange(0, 3).Draw(r, "run")
 			run := filepath.Join(runs, fmt.Sprintf("run-%05d", number))
-			switch rapid.IntRange(0, 5).Draw(r, "step") {
+			switch rapid.IntRange(0, 6).Draw(r, "step") {
 			case 0:
 				if _, err := os.Stat(run); err != nil {
 					addRun(r, runs, number, "a_x", "b_x", "../c")
@@ -161,6 +161,12 @@ func TestUpdateIsRebuild(t *testing.T) {
 				must(r, os.RemoveAll(run))
 			case 5:
 				update()
+			case 6: // what cannot be read is not there
+				broken := rapid.SampledFrom([]string{"run.json", "results.json", "cells/a_x/verdict.json"}).Draw(r, "broken")
+				if _, err := os.Stat(filepath.Join(run, filepath.Dir(broken))); err == nil {
+					written++
+					must(r, os.WriteFile(filepath.Join(run, broken), []byte(strings.Repeat("{", written)), 0o644))
+				}
 			}
 		}
 		// A run that has ended is read again when its end is.

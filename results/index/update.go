@@ -36,7 +36,7 @@ type Change struct {
 	Gone    int      `json:"gone"`    // runs that are no longer there
 	Notes   []string `json:"notes"`   // what could not be read, and was left out
 
-	replaced bool // a cell that was there is another now
+	replaced bool // something that was there is not, or is another
 }
 
 // Update brings the index up to date with its directory of runs: what is new
@@ -113,15 +113,12 @@ func forget(tx *sql.Tx, names []string, done *Change) error {
 	}
 	gone := slices.DeleteFunc(known, func(name string) bool { _, there := slices.BinarySearch(names, name); return there })
 	for _, name := range gone {
-		if err := forgetCells(tx, "run = (SELECT id FROM run WHERE name = ?)", name); err != nil {
-			return err
-		}
-		if _, err := tx.Exec("DELETE FROM run WHERE name = ?", name); err != nil {
+		if err := forgetRun(tx, name, done); err != nil {
 			return err
 		}
 	}
 	done.Gone = len(gone)
-	if len(gone) == 0 && !done.replaced {
+	if !done.replaced {
 		return nil
 	}
 	for _, unused := range []string{
@@ -134,6 +131,20 @@ func forget(tx *sql.Tx, names []string, done *Change) error {
 		}
 	}
 	return nil
+}
+
+// forgetRun removes a run with all in it.
+func forgetRun(tx *sql.Tx, name string, done *Change) error {
+	if err := forgetCells(tx, "run = (SELECT id FROM run WHERE name = ?)", name); err != nil {
+		return err
+	}
+	gone, err := tx.Exec("DELETE FROM run WHERE name = ?", name)
+	if err != nil {
+		return err
+	}
+	n, err := gone.RowsAffected()
+	done.replaced = done.replaced || n > 0
+	return err
 }
 
 // forgetCells removes the cells that a condition holds of, with all in them.
@@ -180,18 +191,19 @@ func (w *writer) run(ctx context.Context, runs, name string, done *Change) error
 		return err
 	}
 	dir := filepath.Join(runs, name)
-	note := func(err error) error {
-		done.Notes = append(done.Notes, fmt.Sprintf("run %s: %v", name, err))
-		return nil
+	note := func(err error) { done.Notes = append(done.Notes, fmt.Sprintf("run %s: %v", name, err)) }
+	leaveOut := func(err error) error {
+		note(err)
+		return forgetRun(w.tx, name, done)
 	}
 	head, err := results.ReadRun(dir)
 	if err != nil {
-		return note(err)
+		return leaveOut(err)
 	}
 	// A run that has ended changes no more, until one of its ends does.
 	ended, err := stamp(filepath.Join(dir, "results.json"))
 	if err != nil {
-		return note(err)
+		return leaveOut(err)
 	}
 	var id int64
 	var known string
@@ -205,7 +217,7 @@ func (w *writer) run(ctx context.Context, runs, name string, done *Change) error
 	}
 	said, err := concluded(dir, ended)
 	if err != nil {
-		return note(err)
+		return leaveOut(err)
 	}
 	command, err := json.Marshal(head.Command)
 	if err != nil {
@@ -238,14 +250,14 @@ func (w *writer) run(ctx context.Context, runs, name string, done *Change) error
 	}
 	for _, cell := range head.Cells {
 		if !filepath.IsLocal(cell) || strings.ContainsAny(cell, `/\`) {
-			_ = note(fmt.Errorf("cell %q is no name of a folder", cut(cell, maxName)))
+			note(fmt.Errorf("cell %q is no name of a folder", cut(cell, maxName)))
 			continue
 		}
 		n, err := w.cell(id, head.Started, results.CellDir(dir, cell), cell, done)
 		var unread *unreadable
 		switch {
 		case errors.As(err, &unread):
-			_ = note(unread)
+			note(unread)
 		case err != nil:
 			return err
 		}
