@@ -12,6 +12,7 @@ import (
 	"noiommu-farm/farm/matrix"
 	"noiommu-farm/farm/runner"
 	"noiommu-farm/internal/fault"
+	"noiommu-farm/results"
 	"noiommu-farm/results/known"
 	"noiommu-farm/results/report"
 )
@@ -92,7 +93,7 @@ func (c *cellCmd) alone(s *surroundings, opt runner.Options, watch *progress) er
 	nothing := matrix.NewHistory(nil, nil)
 	work := []matrix.Work{{Number: c.N, Cell: cell, Cost: time.Minute}}
 	dir, err := runner.Begin(s.ctx, runner.Plan{
-		File: c.Plan, Sources: now.Sources, Suites: now.Suites,
+		File: c.Plan, Sources: now.Sources, Suites: now.Suites, Isolation: results.PerSuite,
 		Schedule: matrix.Arrange(work, nothing, func(matrix.Kernel) bool { return false }, words.Distance, c.Jobs, 0),
 	}, opt)
 	if err != nil {

@@ -37,6 +37,7 @@ type matrixRunFlags struct {
 
 type matrixRunCmd struct {
 	matrixFlags
+	Isolation string `help:"What has a guest of its own, as in farm run: test, suite or cell. Where many cells wait for processors, a guest for every test costs twice the time." enum:"test,suite,cell" default:"suite" placeholder:"NAME"`
 	matrixRunFlags
 }
 
@@ -82,6 +83,7 @@ func (c *matrixRunCmd) Run(s *surroundings) error {
 	}
 	dir, err := runner.Begin(s.ctx, runner.Plan{
 		File: c.File, Schedule: a.schedule, Excluded: a.planned.Excluded, Sources: now.Sources, Suites: now.Suites, Until: a.until,
+		Isolation: results.Isolation(c.Isolation),
 	}, opt)
 	if err != nil {
 		return stoppedOr(s, err)

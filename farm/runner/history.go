@@ -35,7 +35,9 @@ type Plan struct {
 	Suites   string            `json:"suites"`  // hash of the image with the test programs
 	Cache    string            `json:"cache"`
 	Images   string            `json:"images"`
-	Until    time.Time         `json:"until,omitzero"` // no cell begins that would not be over by then
+	// Isolation is what has a guest of its own in every cell.
+	Isolation results.Isolation `json:"isolation"`
+	Until     time.Time         `json:"until,omitzero"` // no cell begins that would not be over by then
 }
 
 // Done is done.json of a cell. It is written last: with it, the cell was

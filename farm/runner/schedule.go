@@ -51,7 +51,7 @@ func Carry(ctx context.Context, dir string, opt Options, with Executor) (*Outcom
 		return nil, &fault.Usage{Key: "run", Value: dir, Err: errors.New("another farm is carrying it out")}
 	}
 	defer release()
-	opt.Images = plan.Images
+	opt.Images, opt.Isolation = plan.Images, plan.Isolation
 	var cells []matrix.Cell
 	for _, w := range plan.Schedule.Work {
 		cells = append(cells, w.Cell)

@@ -34,7 +34,7 @@ func Work(ctx context.Context, dir string, number int, build bool, opt Options) 
 	if err != nil {
 		return nil, err
 	}
-	opt.Images = plan.Images
+	opt.Images, opt.Isolation = plan.Images, plan.Isolation
 	r := &run{Options: opt}
 	if r.host, err = probe(ctx); err != nil {
 		return nil, err
