@@ -17,9 +17,11 @@ import (
 // What the first page shows of what may be many; the rest has a page of its own.
 const (
 	topProblems = 10 // above the matrix
-	maxProblems = 60
-	maxCells    = 24 // of a problem
-	maxTests    = 12 // of a problem in a cell
+	// A matrix of so many columns stands beside them.
+	besideColumns = 6
+	maxProblems   = 60
+	maxCells      = 24 // of a problem
+	maxTests      = 12 // of a problem in a cell
 )
 
 // field is one field of a grid.
@@ -99,10 +101,12 @@ type indexBody struct {
 	Compared string
 	Wall     string
 	Matrix   *grid // cells by kernel and machine, where there are many
+	Beside   bool  // there is room for it beside the changes
 	Programs grid
 	Problems []problem // the first ones
 	Rest     []problem
 	More     int
+	All      int // changes
 	Unproven []statement
 	Proven   int
 	Contract int // statements with a test
@@ -136,6 +140,12 @@ func (w *writer) index() error {
 	if len(w.Cells) > fewCells {
 		b.Matrix = w.cellGrid()
 	}
+	first := b.Matrix
+	if first == nil {
+		first = &b.Programs
+	}
+	b.Beside = len(first.Columns) <= besideColumns
+	b.All = len(changes)
 	if len(changes) > maxProblems {
 		b.More = len(changes) - maxProblems
 		if err := w.write("failures", "failures.html", "All changes", []link{{"All that fails or changed", ""}}, w.problems(changes, 400, 400)); err != nil {
