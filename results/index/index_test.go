@@ -187,11 +187,14 @@ func TestUpdateIsRebuild(t *testing.T) {
 	})
 }
 
+// perRun is how many tests a run of many has.
+const perRun = 100
+
 // many makes runs with enough in them to be killed in.
 func many(t *testing.T, runs string, n int) {
 	t.Helper()
 	var tests []verdict.Test
-	for i := range 300 {
+	for i := range perRun {
 		tests = append(tests, test(i, verdict.Pass, ""))
 	}
 	for i := range n {
@@ -252,7 +255,7 @@ func TestKilled(t *testing.T) {
 			killed++
 		}
 		var half int
-		must(t, x.db.QueryRow("SELECT count(*) FROM run WHERE (SELECT count(*) FROM result JOIN cell ON cell.id = result.cell WHERE cell.run = run.id) != 300").Scan(&half))
+		must(t, x.db.QueryRow("SELECT count(*) FROM run WHERE (SELECT count(*) FROM result JOIN cell ON cell.id = result.cell WHERE cell.run = run.id) != ?", perRun).Scan(&half))
 		if half > 0 {
 			t.Errorf("%d runs are there by half", half)
 		}
@@ -285,7 +288,7 @@ func TestDamaged(t *testing.T) {
 	must(t, Remove(runs))
 	x := open(t, runs)
 	defer x.Close()
-	if done, err := x.Update(context.Background()); err != nil || done.Results != 600 || done.Runs != 2 {
+	if done, err := x.Update(context.Background()); err != nil || done.Results != 2*perRun || done.Runs != 2 {
 		t.Errorf("%+v, %v", done, err)
 	}
 	if done, err := x.Update(context.Background()); err != nil || done.Results != 0 || done.Runs != 0 {
@@ -307,7 +310,7 @@ func TestOtherLayout(t *testing.T) {
 	must(t, x.Close())
 	x = open(t, runs)
 	defer x.Close()
-	if done, err := x.Update(context.Background()); err != nil || done.Results != 600 {
+	if done, err := x.Update(context.Background()); err != nil || done.Results != 2*perRun {
 		t.Errorf("%+v, %v", done, err)
 	}
 }
@@ -327,7 +330,7 @@ func TestUnreadable(t *testing.T) {
 	x := open(t, runs)
 	defer x.Close()
 	done, err := x.Update(context.Background())
-	if err != nil || done.Results != 302 || len(done.Notes) != 3 {
+	if err != nil || done.Results != perRun+2 || len(done.Notes) != 3 {
 		t.Errorf("%+v, %v", done, err)
 	}
 }
