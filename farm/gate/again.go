@@ -60,12 +60,13 @@ func quoted(word string) string {
 }
 
 // repeatAtMost is how many differences of a patch are repeated until they are
-// sure; what follows from the same mistake need not be.
-func (g *gate) repeatAtMost() int {
+// sure, for what follows from the same mistake need not be; and how many at all,
+// for one that shows now and then takes longest.
+func (g *gate) repeatAtMost() (sure, all int) {
 	if g.Level == Quick {
-		return 1
+		return 1, 2
 	}
-	return 3
+	return 3, 6
 }
 
 // repeat has the first differences of a state tried again, with the patch and
@@ -76,17 +77,20 @@ func (g *gate) repeat(ctx context.Context, s *State, found []Difference, now, be
 	if err := readJSON(file, &known); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("read %s: %w", file, err)
 	}
-	confirmed := 0
+	confirmed, repeated := 0, 0
+	sure, all := g.repeatAtMost()
 	for i := range found {
 		d := &found[i]
 		if d.Kind != TestFails {
 			d.Repeated.Done = true // they are what they are: nothing runs
 			continue
 		}
-		if confirmed == g.repeatAtMost() {
-			d.Repeated.With = Rate{1, 1}
+		if confirmed == sure || repeated == all {
+			// Where nothing was sure, this is not.
+			d.Repeated.With, d.Repeated.Flaky = Rate{1, 1}, confirmed == 0
 			continue
 		}
+		repeated++
 		id := fmt.Sprintf("%s/%s/%s", d.Key.Point, d.Key.Program, d.Key.Test)
 		r, ok := known[id]
 		if !ok {
