@@ -225,7 +225,7 @@ func TestMainJob(t *testing.T) {
 
 // Without hugepages nothing that needs them passes; the rest still does.
 func TestNoHugepages(t *testing.T) {
-	o := farm(t, "--topology", "none", "--suite", "get_pa,cdev", "--hugepages", "0")
+	o := farm(t, "--topology", "none", "--suite", "get_pa,cdev", "--hugepages", "0", "--isolation", "suite")
 	if o.code != 0 || len(o.results.Cells) != 1 {
 		t.Fatalf("exit code %d\n%s\n%s", o.code, o.stderr, o.said())
 	}
@@ -252,7 +252,7 @@ func TestNoHugepages(t *testing.T) {
 // directory and QEMU.
 func TestKeep(t *testing.T) {
 	runs := t.TempDir()
-	o := farmIn(t, runs, "--topology", "none", "--suite", "cdev", "--keep")
+	o := farmIn(t, runs, "--topology", "none", "--suite", "cdev", "--keep", "--isolation", "cell")
 	if o.code != 0 {
 		t.Fatalf("exit code %d\n%s\n%s", o.code, o.stderr, o.said())
 	}

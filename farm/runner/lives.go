@@ -232,7 +232,8 @@ func (l *lives) restoreEach(ctx context.Context, all []part, from *origin) error
 			}
 		}
 	}()
-	var guests errgroup.Group
+	// When one cannot be recorded any more, the others need not begin.
+	guests, ctx := errgroup.WithContext(ctx)
 	var err error
 	for _, p := range all {
 		var release func()
@@ -329,7 +330,7 @@ func (l *lives) bootEach(ctx context.Context, unbound bool) error {
 	}
 	all := parts(programs, results.PerSuite)
 	longestFirst(all, l.walls())
-	var guests errgroup.Group
+	guests, ctx := errgroup.WithContext(ctx)
 	for _, p := range all {
 		release, err := l.budget.take(ctx, l.machine.CPUs, l.machine.MemoryMiB)
 		if err != nil {
