@@ -62,7 +62,7 @@ func quoted(word string) string {
 // repeatAtMost is how many differences of a patch are repeated until they are
 // sure, for what follows from the same mistake need not be; and how many at all,
 // for one that shows now and then takes longest.
-func (g *gate) repeatAtMost() (sure, all int) {
+func (g *gate) repeatAtMost() (sureOnes, tried int) {
 	if g.Level == Quick {
 		return 1, 2
 	}
@@ -78,15 +78,15 @@ func (g *gate) repeat(ctx context.Context, s *State, found []Difference, now, be
 		return fmt.Errorf("read %s: %w", file, err)
 	}
 	confirmed, repeated := 0, 0
-	sure, all := g.repeatAtMost()
+	enough, most := g.repeatAtMost()
 	for i := range found {
 		d := &found[i]
 		if d.Kind != TestFails {
 			d.Repeated.Done = true // they are what they are: nothing runs
 			continue
 		}
-		if confirmed == sure || repeated == all {
-			// Where nothing was sure, this is not.
+		if confirmed == enough || repeated == most {
+			// Where nothing was sure, nobody knows of this.
 			d.Repeated.With, d.Repeated.Flaky = Rate{1, 1}, confirmed == 0
 			continue
 		}

@@ -78,7 +78,7 @@ func (g *gate) judge(ctx context.Context, h *history, s *State) error {
 	switch {
 	case slices.ContainsFunc(found, Difference.confirmed):
 		s.Verdict = verdict.Fail
-	case infra:
+	case infra, slices.ContainsFunc(found, Difference.untried):
 		s.Verdict = verdict.Infra
 	case len(s.Cells) == 0 && len(s.Builds) == 0:
 		s.Verdict = verdict.Skip

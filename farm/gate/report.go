@@ -189,6 +189,10 @@ func (d Difference) name() string {
 // confirmed says whether the difference is the patch's.
 func (d Difference) confirmed() bool { return !d.Repeated.Flaky }
 
+// untried says whether nobody knows if the difference is the patch's: it was not
+// repeated, and those that were did not show every time.
+func (d Difference) untried() bool { return d.Repeated.Flaky && !d.Repeated.Done }
+
 // distance orders the differences of a patch: what needs no guest, then what is
 // promised in a file that the patch touches, then all else.
 func (d Difference) distance(touched []string) int {

@@ -25,6 +25,8 @@ func (r *Report) Headline() string {
 	case d != nil:
 		s := r.States[d.Patch]
 		return fmt.Sprintf("FAIL %s %q: %s", r.patch(d.Patch), s.Subject, d.line())
+	case r.Verdict == verdict.Infra && slices.ContainsFunc(r.Found, Difference.untried):
+		return "INFRA: too many results do not repeat to say what the series breaks"
 	case r.Verdict == verdict.Infra:
 		return "INFRA: the farm failed, which says nothing of the series"
 	case r.Series.Patches == 0:
