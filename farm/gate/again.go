@@ -64,9 +64,9 @@ func quoted(word string) string {
 // for one that shows now and then takes longest.
 func (g *gate) repeatAtMost() (sureOnes, tried int) {
 	if g.Level == Quick {
-		return 1, 2
+		return 1, 8
 	}
-	return 3, 6
+	return 3, 16
 }
 
 // repeat has the first differences of a state tried again, with the patch and
