@@ -120,10 +120,6 @@ func (b *Board) Abandon(ctx context.Context, why func(matrix.Work) string) error
 // ended says whether a cell came to an end, if only to one that says nothing of
 // the kernel.
 func (b *Board) ended(cell string) bool {
-	rec, err := results.ReadCell(results.CellDir(b.dir, cell))
-	if err != nil || rec.Torn {
-		return false
-	}
-	last := rec.Events[len(rec.Events)-1]
-	return last.Ended != nil || last.Infra != nil
+	var c verdict.Cell
+	return readJSON(filepath.Join(results.CellDir(b.dir, cell), verdictFile), &c) == nil
 }

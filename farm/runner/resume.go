@@ -28,6 +28,7 @@ const (
 	locksDir    = "locks"      // one file a cell, held by whoever is at it
 	attemptsDir = "attempts"   // what was half done of cells, put aside
 	begunFile   = "begun.json" // of a cell: who is at it
+	verdictFile = "verdict.json"
 )
 
 // begun says who began a cell, and on a machine since which boot: what a
@@ -145,22 +146,18 @@ func seal(dir string, judged *verdict.Cell, began time.Time) error {
 
 // finished is the judged cell of a folder if it was carried out to its end; nil
 // when it was not, or only to an end that says nothing of the kernel. One that
-// was killed between its last word and the seal is sealed: nothing is missing
-// in it, unless the machine was started anew since.
+// was judged, which is when all its guests are gone, and killed before it was
+// sealed is sealed now: nothing is missing in it, unless the machine was started
+// anew since.
 func finished(dir string) (*verdict.Cell, error) {
-	rec, err := results.ReadCell(dir)
-	if err != nil || rec.Torn {
-		return nil, nil // half written
-	}
-	last := rec.Events[len(rec.Events)-1]
-	if last.Ended == nil && last.Unbuilt == nil {
-		return nil, nil
-	}
 	var done Done
-	var who begun
 	sealed := readJSON(filepath.Join(dir, doneFile), &done) == nil
-	if !sealed && (readJSON(filepath.Join(dir, begunFile), &who) != nil || who.Boot != boot()) {
+	if !sealed && !judgedHere(dir) {
 		return nil, nil
+	}
+	rec, err := results.ReadCell(dir)
+	if err != nil {
+		return nil, err
 	}
 	judged, err := verdict.Judge(rec)
 	if err != nil {
@@ -170,12 +167,18 @@ func finished(dir string) (*verdict.Cell, error) {
 		return nil, nil
 	}
 	if !sealed {
-		if err := results.WriteJSON(filepath.Join(dir, "verdict.json"), judged); err != nil {
-			return nil, fmt.Errorf("%w: %w", results.ErrNotRecorded, err)
-		}
 		return judged, seal(dir, judged, rec.Events[0].Time)
 	}
 	return judged, nil
+}
+
+// judgedHere says whether a cell has a verdict, and was begun on this machine
+// since it was started.
+func judgedHere(dir string) bool {
+	var who begun
+	var c verdict.Cell
+	return readJSON(filepath.Join(dir, verdictFile), &c) == nil &&
+		readJSON(filepath.Join(dir, begunFile), &who) == nil && who.Boot == boot()
 }
 
 // boot identifies the time since this machine was started.
@@ -279,7 +282,7 @@ func (r *run) without(source string, why error) func(context.Context, string, *p
 		if err != nil {
 			return nil, err
 		}
-		if err := results.WriteJSON(filepath.Join(cellDir, "verdict.json"), judged); err != nil {
+		if err := results.WriteJSON(filepath.Join(cellDir, verdictFile), judged); err != nil {
 			return nil, fmt.Errorf("%w: %w", results.ErrNotRecorded, err)
 		}
 		r.Tell(Progress{Cell: c.Name, Judged: judged})

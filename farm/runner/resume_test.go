@@ -49,13 +49,14 @@ func TestOneIsDoneOnce(t *testing.T) {
 	}
 	do(errors.New("no compiler"), true, verdict.Infra, 0)
 	do(errors.New("no compiler"), true, verdict.Infra, 1) // it says nothing
-	// Half written: the farm was killed in the middle of a line.
+	// Half written: the farm was killed in the middle of a line, before there was
+	// a verdict.
 	events := filepath.Join(cellDir, "events.jsonl")
 	text, err := os.ReadFile(events)
-	if err != nil {
-		t.Fatal(err)
+	if err == nil {
+		err = errors.Join(os.WriteFile(events, text[:len(text)-5], 0o644), os.Remove(filepath.Join(cellDir, verdictFile)))
 	}
-	if err := os.WriteFile(events, text[:len(text)-5], 0o644); err != nil {
+	if err != nil {
 		t.Fatal(err)
 	}
 	do(unbuilt, true, verdict.Fail, 2)
@@ -66,10 +67,18 @@ func TestOneIsDoneOnce(t *testing.T) {
 	do(errors.New("would be another"), false, verdict.Fail, 2)
 }
 
-// A farm that was killed between a cell's last word and the seal has lost
-// nothing, unless the machine was started anew.
+// A farm that was killed between a cell's verdict and the seal has lost nothing,
+// unless the machine was started anew; before the verdict it has.
 func TestKilledBeforeTheSeal(t *testing.T) {
-	for boots, again := range map[string]bool{boot(): false, "another": true} {
+	for _, k := range []struct {
+		name, boot string
+		lost       []string
+		again      bool
+	}{
+		{"after the verdict", boot(), []string{doneFile}, false},
+		{"before the verdict", boot(), []string{doneFile, verdictFile}, true},
+		{"after the verdict, and the machine too", "another", []string{doneFile}, true},
+	} {
 		r, c := resumable()
 		dir := t.TempDir()
 		cellDir := results.CellDir(dir, c.Name)
@@ -79,21 +88,21 @@ func TestKilledBeforeTheSeal(t *testing.T) {
 		if _, _, err := r.one(t.Context(), dir, c, r.without("id", unbuilt)); err != nil {
 			t.Fatal(err)
 		}
-		for _, name := range []string{doneFile, "verdict.json"} {
+		for _, name := range k.lost {
 			if err := os.Remove(filepath.Join(cellDir, name)); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if err := results.WriteJSON(filepath.Join(cellDir, begunFile), begun{Boot: boots}); err != nil {
+		if err := results.WriteJSON(filepath.Join(cellDir, begunFile), begun{Boot: k.boot}); err != nil {
 			t.Fatal(err)
 		}
 		judged, did, err := r.one(t.Context(), dir, c, r.without("id", unbuilt))
-		if err != nil || judged.Verdict != verdict.Fail || did != again {
-			t.Errorf("begun in boot %s: %+v, done again %v, %v", boots, judged, did, err)
+		if err != nil || judged == nil || judged.Verdict != verdict.Fail || did != k.again {
+			t.Errorf("%s: %+v, done again %v, %v", k.name, judged, did, err)
 		}
-		for _, name := range []string{doneFile, "verdict.json"} {
+		for _, name := range []string{doneFile, verdictFile} {
 			if _, err := os.Stat(filepath.Join(cellDir, name)); err != nil {
-				t.Errorf("begun in boot %s: %v", boots, err)
+				t.Errorf("%s: %v", k.name, err)
 			}
 		}
 	}
