@@ -26,12 +26,15 @@ type progress struct {
 	start   time.Time
 	running map[place]*running
 	order   []place
-	status  bool      // a status line stands on the screen
-	text    string    // what it says, without the time
-	step    string    // of the build in progress
-	told    time.Time // when a pipe was last told of it
-	done    bool
-	stop    chan struct{} // ends the redrawing
+	status  bool   // a status line stands on the screen
+	text    string // what it says, without the time
+	step    string // of the build in progress
+
+	planned, tests int       // results that are expected, and that are here
+	tested         time.Time // when the first cell began
+	told           time.Time // when a pipe was last told of it
+	done           bool
+	stop           chan struct{} // ends the redrawing
 }
 
 // place is a program of a cell. A cell may be at several.
@@ -82,6 +85,11 @@ func (p *progress) tell(e runner.Progress) {
 		p.line("%s: %s, %s in %s", e.Cell, strings.ToUpper(string(e.Judged.Verdict)), e.Judged.Reasoned(), e.Judged.Wall.Round(100*time.Millisecond))
 	case e.Test != nil:
 		p.test(e)
+	case e.Planned > 0:
+		if p.planned == 0 {
+			p.tested = time.Now()
+		}
+		p.planned += e.Planned
 	case e.Over:
 		p.flush(place{e.Cell, e.Program})
 	default:
@@ -94,6 +102,7 @@ func (p *progress) tell(e runner.Progress) {
 }
 
 func (p *progress) test(e runner.Progress) {
+	p.tests++
 	r := p.running[place{e.Cell, e.Program}]
 	if r == nil {
 		return
@@ -163,9 +172,27 @@ func (p *progress) line(format string, args ...any) {
 	fmt.Fprintf(p.w, "[%6.1fs] %s\n", time.Since(p.start).Seconds(), fmt.Sprintf(format, args...))
 }
 
+// pace says how many results there are, how fast they come and when the last
+// one will. What is skipped comes fastest, and the kernel's own selftests are
+// not foretold, so it is no more than a guess.
+func pace(tests, planned int, since time.Duration) string {
+	text := fmt.Sprintf("%d of %d tests", tests, max(tests, planned))
+	if tests == 0 || since <= 0 {
+		return text
+	}
+	text += fmt.Sprintf(", %.0f a minute", float64(tests)/since.Minutes())
+	if left := planned - tests; left > 0 {
+		text += fmt.Sprintf(", about %s left", (since * time.Duration(left) / time.Duration(tests)).Round(time.Second))
+	}
+	return text
+}
+
 // programs says what every cell is at.
 func (p *progress) programs() string {
 	var parts []string
+	if p.planned > 0 {
+		parts = append(parts, pace(p.tests, p.planned, time.Since(p.tested)))
+	}
 	for _, at := range p.order {
 		parts = append(parts, fmt.Sprintf("%s: %s %s", at.cell, at.program, p.running[at].counts()))
 	}

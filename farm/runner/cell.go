@@ -191,6 +191,11 @@ func (r *run) live(ctx context.Context, rec *results.CellWriter, dir string, c *
 			return err
 		}
 	}
+	expected := 0
+	for _, p := range plan.planned.Programs {
+		expected += len(p.Tests)
+	}
+	r.Tell(Progress{Cell: c.Name, Planned: expected})
 	l := &lives{run: r, rec: rec, dir: dir, cell: c, plan: plan, machine: m, past: r.past(c.Name)}
 	if l.alone() {
 		return l.together(ctx)

@@ -65,6 +65,7 @@ type Progress struct {
 	Program string            // a program has started
 	Test    *ktap.Test        // a result line has arrived
 	Judged  *verdict.Cell     // the cell is over
+	Planned int               // so many results are expected of the cell, which begins
 
 	Over bool // the Program is over
 }

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"noiommu-farm/farm/runner"
+	"noiommu-farm/results/ktap"
+	"noiommu-farm/results/verdict"
+)
+
+func TestPace(t *testing.T) {
+	for _, c := range []struct {
+		tests, planned int
+		since          time.Duration
+		want           string
+	}{
+		{0, 100, time.Minute, "0 of 100 tests"},
+		{50, 100, time.Minute, "50 of 100 tests, 50 a minute, about 1m0s left"},
+		{120, 100, 2 * time.Minute, "120 of 120 tests, 60 a minute"},
+	} {
+		if got := pace(c.tests, c.planned, c.since); got != c.want {
+			t.Errorf("%q, want %q", got, c.want)
+		}
+	}
+}
+
+// Programs of one cell may run side by side; each has its line when it is over,
+// and what the cell's end cuts off has one too.
+func TestProgressSideBySide(t *testing.T) {
+	var b bytes.Buffer
+	p := newProgress(&b)
+	ok := &ktap.Test{Outcome: ktap.OK, Name: "a"}
+	for _, e := range []runner.Progress{
+		{Cell: "c", Planned: 4},
+		{Cell: "c", Program: "one"},
+		{Cell: "c", Program: "two"},
+		{Cell: "c", Program: "one", Test: ok},
+		{Cell: "c", Program: "two", Test: ok},
+		{Cell: "c", Program: "one"}, // another guest
+		{Cell: "c", Program: "one", Test: &ktap.Test{Outcome: ktap.Skip, Name: "b"}},
+		{Cell: "c", Program: "one", Over: true},
+		{Cell: "c", Judged: &verdict.Cell{Name: "c", Verdict: verdict.Crash}},
+	} {
+		p.tell(e)
+	}
+	p.close()
+	for _, want := range []string{"c: one: 1 ok, 1 skipped\n", "c: two: 1 ok\n", "c: CRASH"} {
+		if strings.Count(b.String(), want) != 1 {
+			t.Errorf("want %q once in\n%s", want, b.String())
+		}
+	}
+}
