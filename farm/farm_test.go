@@ -148,16 +148,7 @@ func farmIn(t *testing.T, runs string, args ...string) outcome {
 }
 
 // liar builds the test program that misbehaves.
-func liar(t *testing.T) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "liar")
-	build := exec.Command("go", "build", "-trimpath", "-o", path, "./testdata/liar")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build liar: %v\n%s", err, out)
-	}
-	return path
-}
+func liar(t *testing.T) string { return built(t, "liar") }
 
 // The main job: everything that is on by default, without and with an IOMMU.
 func TestMainJob(t *testing.T) {
