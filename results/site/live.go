@@ -56,7 +56,7 @@ func (l *Live) Over() bool { return l.over }
 // Update judges anew what has changed since the last time and writes its pages.
 // It says whether anything had.
 func (l *Live) Update() (changed bool, err error) {
-	if l.over {
+	if l.over && l.ended() { // it may have been resumed
 		return false, nil
 	}
 	head, err := results.ReadRun(l.dir)
@@ -150,13 +150,14 @@ func (r *Run) progress() {
 	}
 }
 
-// ended says whether a run has come to its end, or died.
+// ended says whether a run has come to its end, or died. Who holds its lock
+// carries it out, also again.
 func (l *Live) ended() bool {
-	if _, err := os.Stat(filepath.Join(l.dir, "results.json")); err == nil {
-		return true
-	}
 	if held, known := locked(filepath.Join(l.dir, "lock")); known {
 		return !held
+	}
+	if _, err := os.Stat(filepath.Join(l.dir, "results.json")); err == nil {
+		return true
 	}
 	return time.Since(lastWord(l.dir)) > silence
 }

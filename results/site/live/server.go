@@ -157,7 +157,7 @@ func (r *run) look() (n int, over bool, err error) {
 	if r.live == nil {
 		return 0, true, r.err
 	}
-	if !r.live.Over() && time.Since(r.last) >= every {
+	if time.Since(r.last) >= every {
 		changed, err := r.live.Update()
 		if r.err = err; changed {
 			r.n++
@@ -214,7 +214,7 @@ func (s *Server) changes(w http.ResponseWriter, q *http.Request) {
 	}
 	w.Header().Set("Content-Type", "text/event-stream")
 	out := http.NewResponseController(w)
-	told, _, _ := r.look()
+	told := -1 // what changed before the page asked is told, too
 	for {
 		n, over, err := r.look()
 		event := ": still here\n\n"

@@ -230,6 +230,16 @@ func TestLock(t *testing.T) {
 	if got := look(); !strings.Contains(got, "2 waiting") || strings.Contains(got, "INFRA") {
 		t.Error("a run that is held is taken for dead")
 	}
+	// Also when it had ended before, and was resumed.
+	if err := results.WriteJSON(filepath.Join(run, "results.json"), report.Run{Verdict: verdict.Pass}); err != nil {
+		t.Fatal(err)
+	}
+	if got := look(); !strings.Contains(got, "2 waiting") {
+		t.Error("a run that was resumed is taken for ended")
+	}
+	if err := os.Remove(filepath.Join(run, "results.json")); err != nil {
+		t.Fatal(err)
+	}
 	lock.Close()
 	if got := look(); !strings.Contains(got, "INFRA") || !strings.Contains(got, "no results.json") || strings.Contains(got, `class="going"`) {
 		t.Error("a run that nobody holds is taken for alive")

@@ -4,10 +4,13 @@
 (() => {
   // What a thing is called, so that it is found again on the new page.
   const name = (e) => e.id || e.getAttribute("href") || e.querySelector("strong, summary")?.textContent || "";
+  let seen = "";
   const renew = async () => {
     const answer = await fetch(location.pathname, { cache: "no-store" });
-    if (!answer.ok) return;
-    const next = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const text = answer.ok ? await answer.text() : seen;
+    if (text === seen) return;
+    seen = text;
+    const next = new DOMParser().parseFromString(text, "text/html");
     const old = document.querySelector("main"), main = document.importNode(next.querySelector("main"), true);
     const opened = new Map([...old.querySelectorAll("details")].map((e) => [name(e), e.open]));
     for (const e of main.querySelectorAll("details")) if (opened.has(name(e))) e.open = opened.get(name(e));
