@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"noiommu-farm/farm/matrix"
+	"noiommu-farm/farm/matrix/schedule"
 	"noiommu-farm/farm/runner"
 	"noiommu-farm/internal/fault"
 	"noiommu-farm/results"
@@ -90,11 +91,11 @@ func (c *cellCmd) alone(s *surroundings, opt runner.Options, watch *progress) er
 	if err != nil {
 		return stoppedOr(s, err)
 	}
-	nothing := matrix.NewHistory(nil, nil)
-	work := []matrix.Work{{Number: c.N, Cell: cell, Cost: time.Minute}}
+	nothing := schedule.NewHistory(nil, nil)
+	work := []schedule.Work{{Number: c.N, Cell: cell, Cost: time.Minute}}
 	dir, err := runner.Begin(s.ctx, runner.Plan{
 		File: c.Plan, Sources: now.Sources, Suites: now.Suites, Isolation: results.PerSuite,
-		Schedule: matrix.Arrange(work, nothing, func(matrix.Kernel) bool { return false }, words.Distance, c.Jobs, 0),
+		Schedule: schedule.Arrange(work, nothing, func(matrix.Kernel) bool { return false }, words.Distance, c.Jobs, 0),
 	}, opt)
 	if err != nil {
 		return stoppedOr(s, err)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"noiommu-farm/farm/matrix"
+	"noiommu-farm/farm/matrix/schedule"
 	"noiommu-farm/farm/runner"
 	"noiommu-farm/internal/fault"
 	"noiommu-farm/results/report"
@@ -39,14 +40,14 @@ type matrixFlags struct {
 // arranged is a matrix file with its plan and what to do of it.
 type arranged struct {
 	planned  *matrix.Planned
-	schedule matrix.Schedule
+	schedule schedule.Schedule
 	words    *runner.Words
 	until    time.Time // zero: no limit
 }
 
 // arrange reads a matrix file and makes a schedule of it. now is the code that
 // is to be tested, as far as it is known.
-func (c *matrixFlags) arrange(now matrix.Now) (*arranged, error) {
+func (c *matrixFlags) arrange(now schedule.Now) (*arranged, error) {
 	a := &arranged{words: runner.NewWords()}
 	var err error
 	if a.planned, err = readMatrix(c.File, a.words.Vocabulary()); err != nil {
@@ -70,11 +71,11 @@ func (c *matrixFlags) arrange(now matrix.Now) (*arranged, error) {
 	if err != nil {
 		return nil, err
 	}
-	work, err := a.planned.Work(history, a.words.Vocabulary(), now)
+	work, err := schedule.Of(a.planned, history, a.words.Vocabulary(), now)
 	if err != nil {
 		return nil, err
 	}
-	a.schedule = matrix.Arrange(work, history, ready, a.words.Distance, runtime.NumCPU(), limit)
+	a.schedule = schedule.Arrange(work, history, ready, a.words.Distance, runtime.NumCPU(), limit)
 	return a, nil
 }
 
@@ -136,7 +137,7 @@ func (c *matrixPlanCmd) Run(s *surroundings) error {
 	if !ok {
 		return &fault.Usage{Key: "--format", Value: c.Format, Allowed: []string{"table", "json", "github", "gitlab"}}
 	}
-	a, err := c.arrange(matrix.Now{Time: time.Now()})
+	a, err := c.arrange(schedule.Now{Time: time.Now()})
 	if err != nil {
 		return err
 	}
@@ -202,7 +203,7 @@ func planTable(w io.Writer, file string, a *arranged) error {
 // statements are those that a cell can prove.
 var statements = matrix.StatementIDs()
 
-func planRow(w io.Writer, work matrix.Work) {
+func planRow(w io.Writer, work schedule.Work) {
 	mark := ""
 	if !work.Known {
 		mark = "~"
@@ -238,7 +239,7 @@ func planJSON(w io.Writer, file string, a *arranged) error {
 		File     string            `json:"file"`
 		Strategy matrix.Strategy   `json:"strategy"`
 		Possible int               `json:"possible"`
-		Schedule matrix.Schedule   `json:"schedule"`
+		Schedule schedule.Schedule `json:"schedule"`
 		Excluded []matrix.Excluded `json:"excluded"`
 		Pairs    int               `json:"pairs"`
 		Missed   []string          `json:"missed_pairs"`
@@ -248,8 +249,8 @@ func planJSON(w io.Writer, file string, a *arranged) error {
 
 // byNumber are the cells that there is time for, in the order of the file:
 // elsewhere the history, and so the order, is another.
-func byNumber(a *arranged) []matrix.Work {
-	return slices.SortedFunc(slices.Values(a.schedule.Work), func(a, b matrix.Work) int { return a.Number - b.Number })
+func byNumber(a *arranged) []schedule.Work {
+	return slices.SortedFunc(slices.Values(a.schedule.Work), func(a, b schedule.Work) int { return a.Number - b.Number })
 }
 
 // Jobs that the engines take at once
@@ -261,7 +262,7 @@ const (
 )
 
 // minutes is a time limit for a job that makes a kernel too.
-func minutes(work matrix.Work) int { return int((3*work.Cost+time.Hour)/time.Minute) + 1 }
+func minutes(work schedule.Work) int { return int((3*work.Cost+time.Hour)/time.Minute) + 1 }
 
 // planGitHub is one line for $GITHUB_OUTPUT and
 // "matrix: ${{ fromJSON(needs.plan.outputs.matrix) }}".

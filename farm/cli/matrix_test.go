@@ -16,6 +16,7 @@ import (
 	"pgregory.net/rapid"
 
 	"noiommu-farm/farm/matrix"
+	"noiommu-farm/farm/matrix/schedule"
 	"noiommu-farm/farm/runner"
 )
 
@@ -332,12 +333,12 @@ func TestShippedMatrices(t *testing.T) {
 		if len(sources) != c.sources || len(configs) != c.configs || len(topologies) != c.topos {
 			t.Errorf("%s: %v %v %v", c.file, sources, configs, topologies)
 		}
-		nothing := matrix.NewHistory(nil, nil)
-		work, err := p.Work(nothing, words.Vocabulary(), matrix.Now{})
+		nothing := schedule.NewHistory(nil, nil)
+		work, err := schedule.Of(p, nothing, words.Vocabulary(), schedule.Now{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := matrix.Arrange(work, nothing, func(matrix.Kernel) bool { return false }, words.Distance, 2, 0)
+		s := schedule.Arrange(work, nothing, func(matrix.Kernel) bool { return false }, words.Distance, 2, 0)
 		t.Logf("%s: %d cells, %v from empty caches, %d statements are proven nowhere", c.file, len(s.Work), s.Wall, len(p.Unproven))
 		if s.Wall > c.budget || len(p.Missed) > c.pairsMissed || len(statements)-len(p.Unproven) < c.leastProven {
 			t.Errorf("%s: %v, misses %v, proves %d statements", c.file, s.Wall, p.Missed, len(statements)-len(p.Unproven))

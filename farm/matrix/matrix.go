@@ -7,6 +7,7 @@ package matrix
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"path"
@@ -72,6 +73,33 @@ type Cell struct {
 	Privileges contract.Privileges `json:"privileges,omitempty"`
 	Guest
 	Selection
+}
+
+// Kernel is what cells with the same kernel share.
+type Kernel struct {
+	Source   string `json:"source"`
+	Series   string `json:"series,omitempty"`
+	Config   string `json:"config"`
+	Compiler string `json:"compiler,omitempty"`
+}
+
+// Kernel is the cell's.
+func (c Cell) Kernel() Kernel { return Kernel{c.Source, c.Series, c.Config, c.Compiler} }
+
+func (k Kernel) String() string {
+	text := withSeries(k.Source, k.Series) + " " + k.Config
+	if k.Compiler != "" {
+		text += " " + k.Compiler
+	}
+	return text
+}
+
+// Key says what a cell is, whatever plan it is in and whatever it is called
+// there.
+func (c Cell) Key() string {
+	c.Name = ""
+	text, _ := json.Marshal(c)
+	return string(text)
 }
 
 // Plan is what a run carries out.

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"noiommu-farm/farm/matrix"
+	"noiommu-farm/farm/matrix/schedule"
 	"noiommu-farm/results"
 	"noiommu-farm/results/verdict"
 )
@@ -23,13 +23,13 @@ type Board struct {
 	dir    string
 	plan   *Plan
 	opt    Options
-	open   map[string]matrix.Work // by name of the cell
+	open   map[string]schedule.Work // by name of the cell
 	status Status
 }
 
 // NewBoard looks at a run directory.
 func NewBoard(dir string, plan *Plan, opt Options) (*Board, error) {
-	b := &Board{dir: dir, plan: plan, opt: opt, open: make(map[string]matrix.Work)}
+	b := &Board{dir: dir, plan: plan, opt: opt, open: make(map[string]schedule.Work)}
 	b.status = Status{Total: len(plan.Schedule.Work), Verdicts: make(verdict.Counts)}
 	for _, w := range plan.Schedule.Work {
 		b.open[w.Cell.Name] = w
@@ -67,8 +67,8 @@ func (b *Board) Look() error {
 }
 
 // Open lists the cells that are not finished, in the order of the plan.
-func (b *Board) Open() []matrix.Work {
-	var list []matrix.Work
+func (b *Board) Open() []schedule.Work {
+	var list []schedule.Work
 	for _, w := range b.plan.Schedule.Work {
 		if _, ok := b.open[w.Cell.Name]; ok {
 			list = append(list, w)
@@ -98,7 +98,7 @@ func (b *Board) Show(states map[string]int) {
 
 // Abandon records of the cells that are still open that nobody brought them to
 // an end, and why.
-func (b *Board) Abandon(ctx context.Context, why func(matrix.Work) string) error {
+func (b *Board) Abandon(ctx context.Context, why func(schedule.Work) string) error {
 	cells, err := checkWork(b.plan.Schedule.Work)
 	if err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"noiommu-farm/farm/matrix"
+	"noiommu-farm/farm/matrix/schedule"
 	"noiommu-farm/kernels"
 	"noiommu-farm/results"
 	"noiommu-farm/results/verdict"
@@ -29,7 +30,7 @@ const (
 // out cells of it, now or later, here or elsewhere.
 type Plan struct {
 	File     string            `json:"file,omitempty"` // the matrix file
-	Schedule matrix.Schedule   `json:"schedule"`
+	Schedule schedule.Schedule `json:"schedule"`
 	Excluded []matrix.Excluded `json:"excluded,omitempty"`
 	Sources  map[string]string `json:"sources"` // hash of the content of each source
 	Suites   string            `json:"suites"`  // hash of the image with the test programs
@@ -80,14 +81,14 @@ const maxHistory = 100
 
 // ReadHistory reads what earlier runs tell of costs and verdicts, and what the
 // cache tells of builds. A run that cannot be read is none.
-func ReadHistory(runs string, cache *kernels.Cache) (*matrix.History, error) {
+func ReadHistory(runs string, cache *kernels.Cache) (*schedule.History, error) {
 	entries, err := os.ReadDir(runs)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("read history: %w", err)
 	}
 	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool { return !e.IsDir() })
 	slices.SortFunc(entries, func(a, b os.DirEntry) int { return cmp.Compare(b.Name(), a.Name()) })
-	var past []matrix.Past
+	var past []schedule.Past
 	seen := 0
 	for _, e := range entries {
 		dir := filepath.Join(runs, e.Name())
@@ -101,7 +102,7 @@ func ReadHistory(runs string, cache *kernels.Cache) (*matrix.History, error) {
 		for _, w := range plan.Schedule.Work {
 			var d Done
 			if readJSON(filepath.Join(results.CellDir(dir, w.Cell.Name), doneFile), &d) == nil {
-				past = append(past, matrix.Past{Cell: w.Cell, Began: d.Began, Wall: d.Wall, Good: d.Verdict.Good(), Source: d.Source, Suites: plan.Suites})
+				past = append(past, schedule.Past{Cell: w.Cell, Began: d.Began, Wall: d.Wall, Good: d.Verdict.Good(), Source: d.Source, Suites: plan.Suites})
 			}
 		}
 	}
@@ -109,14 +110,14 @@ func ReadHistory(runs string, cache *kernels.Cache) (*matrix.History, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read history: %w", err)
 	}
-	var builds []matrix.PastBuild
+	var builds []schedule.PastBuild
 	for _, m := range made {
 		if m.Source != "" && !m.Series && m.Compiler == "gcc" {
 			k := matrix.Kernel{Source: m.Source, Config: m.Config}
-			builds = append(builds, matrix.PastBuild{Kernel: k, Took: m.Took, New: m.FromNothing})
+			builds = append(builds, schedule.PastBuild{Kernel: k, Took: m.Took, New: m.FromNothing})
 		}
 	}
-	return matrix.NewHistory(past, builds), nil
+	return schedule.NewHistory(past, builds), nil
 }
 
 // Ready says which kernels the cache has already, as far as can be told

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"noiommu-farm/farm/matrix"
+	"noiommu-farm/farm/matrix/schedule"
 	"noiommu-farm/images"
 	"noiommu-farm/internal/fault"
 	"noiommu-farm/kernels"
@@ -42,8 +43,8 @@ type begun struct {
 
 // Now is the code that cells are to test: what each source is now, and the test
 // programs. Sources are fetched for it.
-func Now(ctx context.Context, cells []matrix.Cell, opt Options) (matrix.Now, error) {
-	now := matrix.Now{Time: time.Now(), Sources: make(map[string]string)}
+func Now(ctx context.Context, cells []matrix.Cell, opt Options) (schedule.Now, error) {
+	now := schedule.Now{Time: time.Now(), Sources: make(map[string]string)}
 	for _, c := range cells {
 		if _, ok := now.Sources[c.Source]; ok {
 			continue
@@ -93,7 +94,7 @@ func Begin(ctx context.Context, p Plan, opt Options) (dir string, err error) {
 	return dir, writeDurably(dir, planFile, p)
 }
 
-func checkWork(work []matrix.Work) ([]*prepared, error) {
+func checkWork(work []schedule.Work) ([]*prepared, error) {
 	var plan matrix.Plan
 	for _, w := range work {
 		plan.Cells = append(plan.Cells, w.Cell)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"noiommu-farm/farm/matrix"
+	"noiommu-farm/farm/matrix/schedule"
 	"noiommu-farm/internal/fault"
 	"noiommu-farm/results"
 	"noiommu-farm/results/verdict"
@@ -171,7 +172,7 @@ func TestBudgetHolds(t *testing.T) {
 func TestReadPlan(t *testing.T) {
 	for name, good := range map[string]bool{"debian-7.3_noiommu_none": true, "": false, "../x": false, "a/b": false, "..": false, ".": false} {
 		dir := t.TempDir()
-		p := Plan{Schedule: matrix.Schedule{Work: []matrix.Work{{Number: 1, Cell: matrix.Cell{Name: name}}}}, Until: time.Now().UTC()}
+		p := Plan{Schedule: schedule.Schedule{Work: []schedule.Work{{Number: 1, Cell: matrix.Cell{Name: name}}}}, Until: time.Now().UTC()}
 		text, err := json.Marshal(p)
 		if err != nil {
 			t.Fatal(err)
@@ -199,11 +200,11 @@ func TestWords(t *testing.T) {
 	at := func(source, config, compiler string) matrix.Kernel {
 		return matrix.Kernel{Source: source, Config: config, Compiler: compiler}
 	}
-	if d := w.Distance(noiommu, at("debian:7.3", "k-cdev", "")); d < 1 || d >= matrix.Far {
+	if d := w.Distance(noiommu, at("debian:7.3", "k-cdev", "")); d < 1 || d >= schedule.Far {
 		t.Errorf("k-cdev from noiommu: %d", d)
 	}
 	for _, k := range []matrix.Kernel{at("debian:7.2", "noiommu", ""), at("debian:7.3", "k-dbg", ""), at("debian:7.3", "k-more", "")} {
-		if d := w.Distance(noiommu, k); d != matrix.Far {
+		if d := w.Distance(noiommu, k); d != schedule.Far {
 			t.Errorf("%v from noiommu: %d", k, d)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noiommu-farm/farm/matrix"
+	"noiommu-farm/farm/matrix/schedule"
 	"noiommu-farm/internal/fault"
 	"noiommu-farm/kernels/lock"
 	"noiommu-farm/results"
@@ -128,7 +129,7 @@ type Running struct {
 
 // job is a cell of a schedule.
 type job struct {
-	matrix.Work
+	schedule.Work
 	cell  *prepared
 	state state
 	began time.Time
@@ -144,12 +145,12 @@ const (
 	noTime
 )
 
-// schedule is a run that this process carries out.
-type schedule struct {
+// carrier is a run that this process carries out.
+type carrier struct {
 	*run
 	dir    string
 	plan   *Plan
-	builds []matrix.Building
+	builds []schedule.Building
 
 	changed *sync.Cond // of the following
 	jobs    []*job
@@ -183,7 +184,7 @@ func Local(ctx context.Context, dir string, plan *Plan, opt Options) error {
 	if err := r.budget.hold(cells); err != nil {
 		return err
 	}
-	s := &schedule{run: r, dir: dir, plan: plan, builds: plan.Schedule.Builds, changed: sync.NewCond(&sync.Mutex{}), builder: true}
+	s := &carrier{run: r, dir: dir, plan: plan, builds: plan.Schedule.Builds, changed: sync.NewCond(&sync.Mutex{}), builder: true}
 	s.status = Status{Total: len(cells), Verdicts: make(verdict.Counts)}
 	for i, w := range plan.Schedule.Work {
 		j := &job{Work: w, cell: cells[i]}
@@ -246,7 +247,7 @@ func (b *budget) hold(cells []*prepared) error {
 
 // next waits for the first cell of the plan whose kernel is there; nil when
 // there is none to come.
-func (s *schedule) next(ctx context.Context) *job {
+func (s *carrier) next(ctx context.Context) *job {
 	s.changed.L.Lock()
 	defer s.changed.L.Unlock()
 	for ctx.Err() == nil {
@@ -271,12 +272,12 @@ func (s *schedule) next(ctx context.Context) *job {
 }
 
 // late says whether something that takes so long would not be over in time.
-func (s *schedule) late(cost time.Duration) bool {
+func (s *carrier) late(cost time.Duration) bool {
 	return !s.plan.Until.IsZero() && time.Now().Add(cost).After(s.plan.Until)
 }
 
 // carryOut does one cell.
-func (s *schedule) carryOut(ctx context.Context, j *job, do func(context.Context, string, *prepared) (*verdict.Cell, error)) {
+func (s *carrier) carryOut(ctx context.Context, j *job, do func(context.Context, string, *prepared) (*verdict.Cell, error)) {
 	judged, fresh, err := s.one(ctx, s.dir, j.cell, do)
 	if judged != nil && !fresh {
 		s.Tell(Progress{Cell: j.Cell.Name, Judged: judged})
@@ -290,7 +291,7 @@ func (s *schedule) carryOut(ctx context.Context, j *job, do func(context.Context
 }
 
 // over counts a cell that needs nothing more. The caller holds the lock.
-func (s *schedule) over(j *job, judged *verdict.Cell) {
+func (s *carrier) over(j *job, judged *verdict.Cell) {
 	j.state = closed
 	s.status.Done++
 	if judged != nil {
@@ -303,7 +304,7 @@ func (s *schedule) over(j *job, judged *verdict.Cell) {
 }
 
 // tell shows the state of the run. The caller holds the lock.
-func (s *schedule) tell() {
+func (s *carrier) tell() {
 	if s.Watch == nil {
 		return
 	}
@@ -341,7 +342,7 @@ const buildNice = 10
 
 // build has one kernel after the other built, and says of whose cells they
 // are.
-func (s *schedule) build(ctx context.Context) {
+func (s *carrier) build(ctx context.Context) {
 	// Niceness is a thread's, and inherited by what it starts. The thread is
 	// not unlocked, so it ends with this goroutine.
 	runtime.LockOSThread()
@@ -373,7 +374,7 @@ func (s *schedule) build(ctx context.Context) {
 }
 
 // of lists the cells that wait for a kernel.
-func (s *schedule) of(k matrix.Kernel) []*job {
+func (s *carrier) of(k matrix.Kernel) []*job {
 	s.changed.L.Lock()
 	defer s.changed.L.Unlock()
 	var mine []*job
@@ -387,7 +388,7 @@ func (s *schedule) of(k matrix.Kernel) []*job {
 
 // kernelOf builds the kernel of some cells and makes them ready. Without a
 // kernel they are over.
-func (s *schedule) kernelOf(ctx context.Context, mine []*job) {
+func (s *carrier) kernelOf(ctx context.Context, mine []*job) {
 	b, err := s.kernel(ctx, mine[0].cell)
 	for _, j := range mine {
 		cannot := err

@@ -10,6 +10,7 @@ import (
 
 	"noiommu-farm/farm/machine"
 	"noiommu-farm/farm/matrix"
+	"noiommu-farm/farm/matrix/schedule"
 	"noiommu-farm/internal/fault"
 	"noiommu-farm/kernels"
 	"noiommu-farm/suites/contract"
@@ -145,14 +146,14 @@ func (w *Words) config(name, release string) asked {
 }
 
 // Distance says how much of a kernel must be compiled again when it starts
-// from another (see [matrix.Distance]): every option that differs may be one
+// from another (see [schedule.Distance]): every option that differs may be one
 // that every file includes, and another version is compiled anew.
 func (w *Words) Distance(from, to matrix.Kernel) int {
 	if from.Compiler != to.Compiler {
 		return -1
 	}
 	if from.Source != to.Source || from.Series != to.Series {
-		return matrix.Far
+		return schedule.Far
 	}
 	release, err := w.release(to.Source)
 	if err != nil {
@@ -163,7 +164,7 @@ func (w *Words) Distance(from, to matrix.Kernel) int {
 		return -1
 	}
 	if sanitized(a.facts) != sanitized(b.facts) {
-		return matrix.Far // they instrument every file
+		return schedule.Far // they instrument every file
 	}
 	n := 0
 	for name, value := range a.set {
@@ -177,7 +178,7 @@ func (w *Words) Distance(from, to matrix.Kernel) int {
 		}
 	}
 	if n > maxNear {
-		return matrix.Far
+		return schedule.Far
 	}
 	return n
 }

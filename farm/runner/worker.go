@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"slices"
 
-	"noiommu-farm/farm/matrix"
+	"noiommu-farm/farm/matrix/schedule"
 	"noiommu-farm/internal/fault"
 	"noiommu-farm/results/verdict"
 )
@@ -26,7 +26,7 @@ func Work(ctx context.Context, dir string, number int, build bool, opt Options) 
 		return nil, &fault.Usage{Key: "PLAN", Value: dir, Err: err}
 	}
 	work := plan.Schedule.Work
-	i := slices.IndexFunc(work, func(w matrix.Work) bool { return w.Number == number })
+	i := slices.IndexFunc(work, func(w schedule.Work) bool { return w.Number == number })
 	if i < 0 {
 		return nil, &fault.Usage{Key: "N", Value: fmt.Sprint(number), Err: errors.New("the plan has no such cell")}
 	}

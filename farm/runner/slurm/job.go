@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"noiommu-farm/farm/matrix"
+	"noiommu-farm/farm/matrix/schedule"
 	"noiommu-farm/farm/runner"
 )
 
@@ -38,7 +38,7 @@ const (
 // Jobs are the array jobs for the cells that are open: one that builds kernels
 // in the order of the plan, never two at once, then for each kernel one for the
 // cells that need the same memory, processors and time.
-func Jobs(plan *runner.Plan, open []matrix.Work) []Job {
+func Jobs(plan *runner.Plan, open []schedule.Work) []Job {
 	var jobs []Job
 	build := Job{Build: true}
 	for _, b := range plan.Schedule.Builds {

@@ -11,16 +11,17 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"noiommu-farm/farm/matrix"
+	"noiommu-farm/farm/matrix/schedule"
 	"noiommu-farm/farm/runner"
 )
 
 func planOfTwo() *runner.Plan {
-	work := func(n int, config string, memory int, cost time.Duration) matrix.Work {
-		return matrix.Work{Number: n, Cell: matrix.Cell{Name: config, Source: "s", Config: config, Guest: matrix.Guest{CPUs: 1, MemoryMiB: memory}}, Cost: cost}
+	work := func(n int, config string, memory int, cost time.Duration) schedule.Work {
+		return schedule.Work{Number: n, Cell: matrix.Cell{Name: config, Source: "s", Config: config, Guest: matrix.Guest{CPUs: 1, MemoryMiB: memory}}, Cost: cost}
 	}
-	return &runner.Plan{Schedule: matrix.Schedule{
-		Builds: []matrix.Building{{Kernel: matrix.Kernel{Source: "s", Config: "b"}, Cost: 10 * time.Minute}, {Kernel: matrix.Kernel{Source: "s", Config: "a"}}},
-		Work: []matrix.Work{
+	return &runner.Plan{Schedule: schedule.Schedule{
+		Builds: []schedule.Building{{Kernel: matrix.Kernel{Source: "s", Config: "b"}, Cost: 10 * time.Minute}, {Kernel: matrix.Kernel{Source: "s", Config: "a"}}},
+		Work: []schedule.Work{
 			work(4, "b", 512, time.Minute), work(5, "b", 512, 2*time.Minute), work(6, "b", 5120, time.Minute),
 			work(1, "a", 512, time.Minute), work(2, "a", 512, time.Hour),
 		},

@@ -23,7 +23,7 @@ import (
 	"strings"
 	"time"
 
-	"noiommu-farm/farm/matrix"
+	"noiommu-farm/farm/matrix/schedule"
 	"noiommu-farm/farm/runner"
 	"noiommu-farm/internal/fault"
 )
@@ -196,7 +196,7 @@ func (c *cluster) cancel(ctx context.Context) error {
 const tail = 400
 
 // why says what is known of a cell that no job brought to an end.
-func (c *cluster) why(w matrix.Work) string {
+func (c *cluster) why(w schedule.Work) string {
 	logs, _ := filepath.Glob(filepath.Join(c.logs, fmt.Sprintf("*_%d.out", w.Number)))
 	if len(logs) == 0 {
 		return "no job of the cluster began it"

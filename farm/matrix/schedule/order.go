@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package matrix
+package schedule
 
 import (
 	"cmp"
 	"slices"
 	"time"
 
+	"noiommu-farm/farm/matrix"
 	"noiommu-farm/suites/contract"
 )
 
 // A Work is a cell with what it costs and tells.
 type Work struct {
 	Number int           `json:"number"` // of the cell in its plan, from 1
-	Cell   Cell          `json:"cell"`
+	Cell   matrix.Cell   `json:"cell"`
 	Cost   time.Duration `json:"cost_ns"`
 	Known  bool          `json:"known,omitempty"` // the cost is from history
 	News   News          `json:"news"`
@@ -21,13 +22,13 @@ type Work struct {
 
 // A Building is a kernel that is to be built.
 type Building struct {
-	Kernel Kernel        `json:"kernel"`
+	Kernel matrix.Kernel `json:"kernel"`
 	Cost   time.Duration `json:"cost_ns"` // 0: it is there already
 }
 
 // Distance says how much of a kernel must be compiled again when it starts
 // from another: any unit, the smaller the nearer; below 0 it cannot.
-type Distance func(from, to Kernel) int
+type Distance func(from, to matrix.Kernel) int
 
 // A Schedule is what is to be done: kernels in the order in which they are
 // built, cells in the order in which they boot as soon as theirs is there.
@@ -43,7 +44,7 @@ type Schedule struct {
 // all of it takes longer than the limit, the cells that are most likely to tell
 // something new are taken until the time is spent, and their kernels come
 // first. No limit is 0. cpus are the processors of the machine.
-func Arrange(work []Work, h *History, ready func(Kernel) bool, near Distance, cpus int, limit time.Duration) Schedule {
+func Arrange(work []Work, h *History, ready func(matrix.Kernel) bool, near Distance, cpus int, limit time.Duration) Schedule {
 	s := arrange(work, h, ready, near, cpus, false)
 	if limit <= 0 || s.Wall <= limit {
 		return s
@@ -57,9 +58,9 @@ func Arrange(work []Work, h *History, ready func(Kernel) bool, near Distance, cp
 
 // arrange makes a schedule of all work, in its order of importance or so that
 // most is shared.
-func arrange(work []Work, h *History, ready func(Kernel) bool, near Distance, cpus int, important bool) Schedule {
+func arrange(work []Work, h *History, ready func(matrix.Kernel) bool, near Distance, cpus int, important bool) Schedule {
 	s := Schedule{Builds: buildOrder(work, h, ready, near, important)}
-	of := make(map[Kernel][]Work)
+	of := make(map[matrix.Kernel][]Work)
 	for _, w := range work {
 		of[w.Cell.Kernel()] = append(of[w.Cell.Kernel()], w)
 	}
@@ -77,9 +78,9 @@ func arrange(work []Work, h *History, ready func(Kernel) bool, near Distance, cp
 
 // afford takes work in its order as long as it fits; what is too long is
 // passed over, and something shorter behind it may fit.
-func afford(ordered []Work, h *History, ready func(Kernel) bool, near Distance, cpus int, limit time.Duration) (taken, left []Work) {
+func afford(ordered []Work, h *History, ready func(matrix.Kernel) bool, near Distance, cpus int, limit time.Duration) (taken, left []Work) {
 	var busy time.Duration // of processors
-	var done []Kernel
+	var done []matrix.Kernel
 	for _, w := range ordered {
 		k := w.Cell.Kernel()
 		more := w.Cost * time.Duration(min(w.Cell.CPUs, cpus))
@@ -100,26 +101,26 @@ func afford(ordered []Work, h *History, ready func(Kernel) bool, near Distance, 
 }
 
 // build is the building of a kernel when others are there.
-func (h *History) build(k Kernel, done []Kernel, near Distance) Building {
+func (h *History) build(k matrix.Kernel, done []matrix.Kernel, near Distance) Building {
 	best := distance(done, k, near)
 	return Building{k, h.Build(k, best < 0 || best >= Far)}
 }
 
 // buildOrder lists the kernels of the work. In the order given, if it is that
 // of importance; else each time the nearest.
-func buildOrder(work []Work, h *History, ready func(Kernel) bool, near Distance, important bool) []Building {
-	var waiting []Kernel
+func buildOrder(work []Work, h *History, ready func(matrix.Kernel) bool, near Distance, important bool) []Building {
+	var waiting []matrix.Kernel
 	for _, w := range work {
 		if k := w.Cell.Kernel(); !slices.Contains(waiting, k) {
 			waiting = append(waiting, k)
 		}
 	}
 	var order []Building
-	var done []Kernel
+	var done []matrix.Kernel
 	for _, k := range slices.Clone(waiting) {
 		if ready(k) {
 			order, done = append(order, Building{Kernel: k}), append(done, k)
-			waiting = slices.DeleteFunc(waiting, func(w Kernel) bool { return w == k })
+			waiting = slices.DeleteFunc(waiting, func(w matrix.Kernel) bool { return w == k })
 		}
 	}
 	for len(waiting) > 0 {
@@ -140,7 +141,7 @@ func buildOrder(work []Work, h *History, ready func(Kernel) bool, near Distance,
 const Far = 1000
 
 // distance is that of the nearest; below 0 there is none.
-func distance(done []Kernel, k Kernel, near Distance) int {
+func distance(done []matrix.Kernel, k matrix.Kernel, near Distance) int {
 	best := -1
 	for _, from := range done {
 		if d := near(from, k); d >= 0 && (best < 0 || d < best) {
@@ -164,8 +165,8 @@ func wall(builds []Building, work []Work, cpus int) time.Duration {
 	return max(busy/time.Duration(cpus), longest)
 }
 
-// Work is what a plan asks for, with costs and news.
-func (p *Planned) Work(h *History, v Vocabulary, now Now) ([]Work, error) {
+// Of is the work that a plan asks for, with costs and news.
+func Of(p *matrix.Planned, h *History, v matrix.Vocabulary, now Now) ([]Work, error) {
 	work := make([]Work, len(p.Cells))
 	for i, c := range p.Cells {
 		w := Work{Number: i + 1, Cell: c, News: h.News(c, p.Weights[i], now)}

@@ -1,46 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package matrix
+// Package schedule says in which order the cells of a plan are best carried
+// out, and what that will take: in come a plan and the history of earlier runs,
+// out go kernels in the order in which they are built and cells in the order in
+// which they boot. It is pure: what happened, what is there already and how far
+// one kernel is from another it is told.
+package schedule
 
 import (
 	"cmp"
-	"encoding/json"
 	"slices"
 	"time"
 
+	"noiommu-farm/farm/matrix"
 	"noiommu-farm/suites/contract"
 )
 
-// Kernel is what cells with the same kernel share.
-type Kernel struct {
-	Source   string `json:"source"`
-	Series   string `json:"series,omitempty"`
-	Config   string `json:"config"`
-	Compiler string `json:"compiler,omitempty"`
-}
-
-// Kernel is the cell's.
-func (c Cell) Kernel() Kernel { return Kernel{c.Source, c.Series, c.Config, c.Compiler} }
-
-func (k Kernel) String() string {
-	text := withSeries(k.Source, k.Series) + " " + k.Config
-	if k.Compiler != "" {
-		text += " " + k.Compiler
-	}
-	return text
-}
-
-// Key says what a cell is, whatever plan it is in and whatever it is called
-// there.
-func (c Cell) Key() string {
-	c.Name = ""
-	text, _ := json.Marshal(c)
-	return string(text)
-}
-
 // Past is a cell that was carried out to its end.
 type Past struct {
-	Cell   Cell
+	Cell   matrix.Cell
 	Began  time.Time
 	Wall   time.Duration
 	Good   bool
@@ -50,21 +28,21 @@ type Past struct {
 
 // PastBuild is a kernel that was built.
 type PastBuild struct {
-	Kernel
+	matrix.Kernel
 	Took time.Duration
 	New  bool // from nothing, not from another build
 }
 
 // History is what is known of earlier runs.
 type History struct {
-	cells  map[string][]Past                 // by key, newest first
-	like   map[string][]Past                 // by key without the source
-	builds map[Kernel]map[bool]time.Duration // from nothing or not; the fastest, which nothing else slowed down
+	cells  map[string][]Past                        // by key, newest first
+	like   map[string][]Past                        // by key without the source
+	builds map[matrix.Kernel]map[bool]time.Duration // from nothing or not; the fastest, which nothing else slowed down
 }
 
 // NewHistory makes a history.
 func NewHistory(cells []Past, builds []PastBuild) *History {
-	h := &History{cells: make(map[string][]Past), like: make(map[string][]Past), builds: make(map[Kernel]map[bool]time.Duration)}
+	h := &History{cells: make(map[string][]Past), like: make(map[string][]Past), builds: make(map[matrix.Kernel]map[bool]time.Duration)}
 	sorted := slices.SortedStableFunc(slices.Values(cells), func(a, b Past) int { return b.Began.Compare(a.Began) })
 	for _, p := range sorted {
 		h.cells[p.Cell.Key()] = append(h.cells[p.Cell.Key()], p)
@@ -101,7 +79,7 @@ const enough = 5
 // its last runs, or of the same cell with other sources; known is false where
 // there is neither, and the cost is the standard one for a kernel with these
 // facts.
-func (h *History) Cost(c Cell, f contract.Facts) (cost time.Duration, known bool) {
+func (h *History) Cost(c matrix.Cell, f contract.Facts) (cost time.Duration, known bool) {
 	other := c
 	other.Source, other.Series = "", ""
 	for _, past := range [][]Past{h.cells[c.Key()], h.like[other.Key()]} {
@@ -127,7 +105,7 @@ func (h *History) Cost(c Cell, f contract.Facts) (cost time.Duration, known bool
 
 // Build is what building a kernel will take, which starts from another build
 // or, if new, from nothing.
-func (h *History) Build(k Kernel, fromNothing bool) time.Duration {
+func (h *History) Build(k matrix.Kernel, fromNothing bool) time.Duration {
 	if took, ok := h.builds[k][fromNothing]; ok {
 		return took
 	}
@@ -156,7 +134,7 @@ type News struct {
 }
 
 // News is what a cell has to tell.
-func (h *History) News(c Cell, weight float64, now Now) News {
+func (h *History) News(c matrix.Cell, weight float64, now Now) News {
 	past := h.cells[c.Key()]
 	n := News{Changed: len(past) == 0, Weight: weight}
 	if len(past) == 0 {

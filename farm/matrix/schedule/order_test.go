@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package matrix
+package schedule
 
 import (
 	"reflect"
@@ -11,12 +11,13 @@ import (
 
 	"pgregory.net/rapid"
 
+	"noiommu-farm/farm/matrix"
 	"noiommu-farm/suites/contract"
 )
 
 // alphabet makes kernels whose distance is that of their letters; capitals
 // are of another compiler.
-func alphabet(from, to Kernel) int {
+func alphabet(from, to matrix.Kernel) int {
 	if from.Compiler != to.Compiler {
 		return -1
 	}
@@ -30,7 +31,7 @@ func alphabet(from, to Kernel) int {
 func cellsOf(configs string) []Work {
 	var all []Work
 	for i, c := range strings.Fields(configs) {
-		all = append(all, Work{Number: i + 1, Cell: Cell{Name: c, Source: "s", Config: c[:1], Guest: Guest{CPUs: 1}}, Cost: time.Minute, News: News{Weight: 1}})
+		all = append(all, Work{Number: i + 1, Cell: matrix.Cell{Name: c, Source: "s", Config: c[:1], Guest: matrix.Guest{CPUs: 1}}, Cost: time.Minute, News: News{Weight: 1}})
 	}
 	return all
 }
@@ -50,7 +51,7 @@ func order(s Schedule) (builds, cells string) {
 // already comes first.
 func TestBuildOrder(t *testing.T) {
 	h := NewHistory(nil, nil)
-	s := Arrange(cellsOf("a1 h1 c1 b1 a2 g1"), h, func(k Kernel) bool { return k.Config == "h" }, alphabet, 2, 0)
+	s := Arrange(cellsOf("a1 h1 c1 b1 a2 g1"), h, func(k matrix.Kernel) bool { return k.Config == "h" }, alphabet, 2, 0)
 	builds, cells := order(s)
 	if builds != "h g c b a" || cells != "h1 g1 c1 b1 a1 a2" {
 		t.Errorf("%s: %s", builds, cells)
@@ -58,7 +59,7 @@ func TestBuildOrder(t *testing.T) {
 	if s.Builds[0].Cost != 0 || s.Builds[1].Cost != standardNear {
 		t.Errorf("%+v", s.Builds)
 	}
-	none := Arrange(cellsOf("a1 h1"), h, func(Kernel) bool { return false }, alphabet, 2, 0)
+	none := Arrange(cellsOf("a1 h1"), h, func(matrix.Kernel) bool { return false }, alphabet, 2, 0)
 	if none.Builds[0].Cost != standardBuild || none.Wall != standardBuild+standardNear+time.Minute {
 		t.Errorf("%+v", none)
 	}
@@ -68,7 +69,7 @@ func TestBuildOrder(t *testing.T) {
 func TestLongestFirst(t *testing.T) {
 	work := cellsOf("a1 a2 a3")
 	work[1].Cost = time.Hour
-	_, cells := order(Arrange(work, NewHistory(nil, nil), func(Kernel) bool { return true }, alphabet, 2, 0))
+	_, cells := order(Arrange(work, NewHistory(nil, nil), func(matrix.Kernel) bool { return true }, alphabet, 2, 0))
 	if cells != "a2 a1 a3" {
 		t.Error(cells)
 	}
@@ -82,7 +83,7 @@ func TestLimit(t *testing.T) {
 	work[2].News = News{Weight: 1, Failed: 1}
 	work[3].News = News{Weight: 1, Changed: true}
 	work[4].News = News{Weight: 3, Failed: 1}
-	all := func(Kernel) bool { return true }
+	all := func(matrix.Kernel) bool { return true }
 	h := NewHistory(nil, nil)
 	for limit, want := range map[time.Duration]string{
 		0:                "a1 b1 c1 d1 e1",
@@ -103,7 +104,7 @@ func TestLimit(t *testing.T) {
 		t.Error(cells)
 	}
 	// A kernel costs as well.
-	if s := Arrange(cellsOf("a1 b1"), h, func(k Kernel) bool { return k.Config == "b" }, alphabet, 1, 2*time.Minute); len(s.Work) != 1 || s.Work[0].Cell.Name != "b1" && s.Work[0].Cell.Name != "a1" {
+	if s := Arrange(cellsOf("a1 b1"), h, func(k matrix.Kernel) bool { return k.Config == "b" }, alphabet, 1, 2*time.Minute); len(s.Work) != 1 || s.Work[0].Cell.Name != "b1" && s.Work[0].Cell.Name != "a1" {
 		t.Errorf("%+v", s)
 	}
 }
@@ -116,7 +117,7 @@ func TestScheduleProperties(t *testing.T) {
 		for i, config := range rapid.SliceOfN(rapid.SampledFrom([]string{"a", "b", "c", "x"}), 1, 30).Draw(r, "cells") {
 			work = append(work, Work{
 				Number: i + 1,
-				Cell:   Cell{Name: config, Source: rapid.SampledFrom([]string{"s", "t"}).Draw(r, "source"), Config: config, Guest: Guest{CPUs: rapid.IntRange(1, 4).Draw(r, "cpus")}},
+				Cell:   matrix.Cell{Name: config, Source: rapid.SampledFrom([]string{"s", "t"}).Draw(r, "source"), Config: config, Guest: matrix.Guest{CPUs: rapid.IntRange(1, 4).Draw(r, "cpus")}},
 				Cost:   time.Duration(rapid.IntRange(1, 1000).Draw(r, "cost")) * time.Second,
 				News:   News{Weight: 1, Failed: rapid.IntRange(0, 5).Draw(r, "failed"), Changed: rapid.Bool().Draw(r, "changed")},
 			})
@@ -124,7 +125,7 @@ func TestScheduleProperties(t *testing.T) {
 		limit := time.Duration(rapid.IntRange(0, 10000).Draw(r, "limit")) * time.Second
 		cpus := rapid.IntRange(1, 8).Draw(r, "processors")
 		ready := rapid.SliceOfDistinct(rapid.SampledFrom([]string{"a", "b", "c", "x"}), rapid.ID[string]).Draw(r, "ready")
-		s := Arrange(work, NewHistory(nil, nil), func(k Kernel) bool { return slices.Contains(ready, k.Config) }, alphabet, cpus, limit)
+		s := Arrange(work, NewHistory(nil, nil), func(k matrix.Kernel) bool { return slices.Contains(ready, k.Config) }, alphabet, cpus, limit)
 		seen := make(map[int]bool)
 		for _, w := range slices.Concat(s.Work, s.Left) {
 			if seen[w.Number] {
@@ -151,7 +152,7 @@ func TestScheduleProperties(t *testing.T) {
 
 func TestHistory(t *testing.T) {
 	at := func(hours int) time.Time { return time.Date(2026, 1, 1, hours, 0, 0, 0, time.UTC) }
-	mine := Cell{Name: "mine", Source: "s", Config: "a", Topology: "none"}
+	mine := matrix.Cell{Name: "mine", Source: "s", Config: "a", Topology: "none"}
 	other := mine
 	other.Name, other.Source = "other", "t"
 	renamed := mine
@@ -163,7 +164,7 @@ func TestHistory(t *testing.T) {
 	k := mine.Kernel()
 	h := NewHistory(past, []PastBuild{{k, time.Hour, true}, {k, 7 * time.Minute, true}, {k, time.Minute, false}})
 	for _, c := range []struct {
-		cell  Cell
+		cell  matrix.Cell
 		facts contract.Facts
 		cost  time.Duration
 		known bool
@@ -171,19 +172,19 @@ func TestHistory(t *testing.T) {
 		{mine, contract.Facts{}, 30 * time.Second, true},
 		{renamed, contract.Facts{}, 30 * time.Second, true},
 		{other, contract.Facts{}, 30 * time.Second, true},
-		{Cell{Source: "s", Config: "b"}, contract.Facts{}, standardCell, false},
-		{Cell{Source: "s", Config: "b", Selection: Selection{Nightly: true}}, contract.Facts{}, standardCell + standardNight, false},
-		{Cell{Source: "s", Config: "b"}, contract.Facts{Config: contract.Config{KASAN: true}}, standardDebug * standardCell, false},
+		{matrix.Cell{Source: "s", Config: "b"}, contract.Facts{}, standardCell, false},
+		{matrix.Cell{Source: "s", Config: "b", Selection: matrix.Selection{Nightly: true}}, contract.Facts{}, standardCell + standardNight, false},
+		{matrix.Cell{Source: "s", Config: "b"}, contract.Facts{Config: contract.Config{KASAN: true}}, standardDebug * standardCell, false},
 	} {
 		if cost, known := h.Cost(c.cell, c.facts); cost != c.cost || known != c.known {
 			t.Errorf("%+v: %v, %v", c.cell, cost, known)
 		}
 	}
-	if a, b, c := h.Build(k, true), h.Build(k, false), h.Build(Kernel{Config: "z"}, false); a != 7*time.Minute || b != time.Minute || c != standardNear {
+	if a, b, c := h.Build(k, true), h.Build(k, false), h.Build(matrix.Kernel{Config: "z"}, false); a != 7*time.Minute || b != time.Minute || c != standardNear {
 		t.Errorf("%v %v %v", a, b, c)
 	}
 	for name, c := range map[string]struct {
-		cell Cell
+		cell matrix.Cell
 		now  Now
 		want News
 	}{
