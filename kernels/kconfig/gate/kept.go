@@ -3,13 +3,12 @@
 package gate
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -55,7 +54,7 @@ func (j Job) outcomes(ctx context.Context, p program, dir string, a architecture
 	if text, err := os.ReadFile(path); err == nil {
 		var kept map[string]outcome
 		// Cut short by a crash, it is made again.
-		if json.NewDecoder(bytes.NewReader(text)).Decode(&kept) == nil && len(kept) == len(fragments) {
+		if json.Unmarshal(text, &kept) == nil && len(kept) == len(fragments) {
 			return kept, nil
 		}
 	}
@@ -76,15 +75,10 @@ func keep(path string, text []byte) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(f, bytes.NewReader(text))
-	if closed := f.Close(); err == nil {
-		err = closed
+	defer os.Remove(f.Name()) // unless it has its place
+	_, err = f.Write(text)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
 	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-	}
-	return err
+	return os.Rename(f.Name(), path)
 }

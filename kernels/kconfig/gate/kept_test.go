@@ -69,10 +69,8 @@ func TestKept(t *testing.T) {
 	if err := os.WriteFile(path, []byte(strings.Replace(string(old), contract[2], "\tselect IOMMUFD_NOIOMMU if VFIO_DEVICE_CDEV\n", 1)), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	for range 2 {
-		if r := run(tree, base); !r.Failed() || len(r.Difference.Unmet) != 1 {
-			t.Errorf("with a series: %+v", r.Difference)
-		}
+	if r := run(tree, base); !r.Failed() || len(r.Difference.Unmet) != 1 {
+		t.Errorf("with a series: %+v", r.Difference)
 	}
 	if all, _ := filepath.Glob(filepath.Join(kept, "*.json")); !cmp.Equal(all, files) {
 		t.Errorf("kept %v", all)
