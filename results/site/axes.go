@@ -150,7 +150,7 @@ func (w *writer) cellGrid() *grid {
 		down, across = across, down
 		kernels, machines = machines, kernels
 	}
-	g := &grid{Numbers: true}
+	g := &grid{Numbers: true, Going: w.Going != ""}
 	if slices.Equal(across, w.names.machine) {
 		g.Across = "IOMMU"
 	}

@@ -94,6 +94,7 @@ type grid struct {
 	Rows     []row
 	Verdicts []field // below each column
 	Numbers  bool    // there is room for them
+	Going    bool    // some of it is still to come
 }
 
 type indexBody struct {
@@ -144,7 +145,7 @@ func (w *writer) index() error {
 	if first == nil {
 		first = &b.Programs
 	}
-	b.Beside = len(first.Columns) <= besideColumns
+	b.Beside = len(first.Columns) <= besideColumns && len(changes) > 0
 	b.All = len(changes)
 	if len(changes) > maxProblems {
 		b.More = len(changes) - maxProblems
@@ -162,6 +163,9 @@ func (w *writer) index() error {
 	b.Proven = b.Contract - len(b.Unproven)
 	for i, c := range w.Cells {
 		for j, p := range c.Programs {
+			if p.Wall == 0 { // it did not run, or has not ended
+				continue
+			}
 			b.Slowest = append(b.Slowest, slow{link{w.names.whole[i], cellDir(i) + "index.html"}, link{p.Name, cellDir(i) + programPage(j, 0)}, p.Wall, ""})
 		}
 	}
@@ -176,7 +180,7 @@ func (w *writer) index() error {
 
 // columns is a grid with a column for each cell, below its kernel.
 func (w *writer) columns() grid {
-	g := grid{Across: "IOMMU", Numbers: len(w.Cells) <= fewCells}
+	g := grid{Across: "IOMMU", Numbers: len(w.Cells) <= fewCells, Going: w.Going != ""}
 	for i := range w.Cells {
 		g.Columns = append(g.Columns, link{w.names.machine[i], cellDir(i) + "index.html"})
 		if last := len(g.Groups) - 1; last >= 0 && g.Groups[last].Name == w.names.kernel[i] {
