@@ -394,13 +394,13 @@ func (c *conversation) measure(ctx context.Context, m wire.Measure) (wire.Measur
 
 // settled measures once more than it takes until nothing is missing: some
 // things are freed a moment after the program that used them has ended.
-func (c *conversation) settled(ctx context.Context, facts contract.Facts, before wire.Measured) error {
+func (c *conversation) settled(ctx context.Context, facts contract.Facts, before wire.Measured, single bool) error {
 	for range settlings {
 		now, err := c.measure(ctx, wire.Measure{})
 		if err != nil {
 			return err
 		}
-		if len(verdict.Lost(facts, before, now)) == 0 {
+		if len(verdict.Lost(facts, before, now, single)) == 0 {
 			break
 		}
 		select {

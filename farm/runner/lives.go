@@ -304,7 +304,7 @@ func (l *lives) restored(ctx context.Context, p part, in standby, from *origin) 
 		return errors.Join(rec.Event(results.Event{Infra: &results.Infra{Err: err.Error()}}), rec.Close())
 	}
 	s := l.begin(guest, rec)
-	s.before, s.bdfs, s.all = from.before, from.bdfs, from.all
+	s.before, s.bdfs, s.all, s.single = from.before, from.bdfs, from.all, verdict.Single(p.tests)
 	how := s.talk.resume(ctx, n)
 	if how == nil {
 		how = s.talk.run(ctx, p.program, fillIn(p.program.Argv, s.bdfs, s.all), from.warm && p.warm())

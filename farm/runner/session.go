@@ -31,6 +31,7 @@ type session struct {
 	bdfs     map[string][]string // functions under test, by model
 	all      []string            // of them
 	saves    int                 // how often it was saved
+	single   bool                // see [verdict.Single]
 
 	shutdown func() string // why the machine stopped, once it has
 	pumps    sync.WaitGroup
@@ -124,7 +125,7 @@ func (s *session) settled(ctx context.Context) error {
 	if !s.plan.planned.Measured {
 		return nil
 	}
-	return s.talk.settled(ctx, s.plan.planned.Facts, s.before)
+	return s.talk.settled(ctx, s.plan.planned.Facts, s.before, s.single)
 }
 
 // left records what a program left unplugged.

@@ -3,6 +3,7 @@
 package verdict
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -40,8 +41,33 @@ func TestLost(t *testing.T) {
 	} {
 		after := counters(64)
 		c.change(after)
-		if got := strings.Join(Lost(c.facts, wire.Measured{Counters: counters(64)}, wire.Measured{Counters: after}), "; "); got != c.lost && (c.lost == "" || !strings.Contains(got, c.lost)) {
+		if got := strings.Join(Lost(c.facts, wire.Measured{Counters: counters(64)}, wire.Measured{Counters: after}, false), "; "); got != c.lost && (c.lost == "" || !strings.Contains(got, c.lost)) {
 			t.Errorf("%s: %q, want %q", c.name, got, c.lost)
+		}
+	}
+}
+
+// After a single test there is less to fill.
+func TestLostOfTest(t *testing.T) {
+	after := counters(64)
+	after[wire.Unreclaimable] += maxSlabGrowthOfTest + 1
+	for single, want := range map[bool]int{false: 0, true: 1} {
+		if lost := Lost(contract.Facts{}, wire.Measured{Counters: counters(64)}, wire.Measured{Counters: after}, single); len(lost) != want {
+			t.Errorf("single %v: %q", single, lost)
+		}
+	}
+}
+
+func TestSingle(t *testing.T) {
+	i := slices.IndexFunc(contract.Statements, func(s contract.Statement) bool { return s.Nightly })
+	for _, c := range []struct {
+		tests []string
+		want  bool
+	}{
+		{nil, false}, {[]string{"cdev.CD-01"}, true}, {[]string{"cdev.CD-01", contract.Statements[i].Name()}, false},
+	} {
+		if got := Single(c.tests); got != c.want {
+			t.Errorf("%q: %v", c.tests, got)
 		}
 	}
 }
