@@ -212,11 +212,20 @@ func TestElsewhereThanOnAScreen(t *testing.T) {
 	}
 	quiet(t, phone)
 
-	// Every failure is on paper.
+	// On paper everything is open, and what only a screen can do is not there.
+	const folded = `[...document.querySelectorAll("details.test .command")].filter((e) => !e.checkVisibility({ contentVisibilityAuto: true })).length`
 	phone.Go("file://" + dir + "/cells/001/p001.html")
-	if pdf := phone.Printed(); len(pdf) < 1000 {
-		t.Errorf("%d bytes on paper", len(pdf))
+	if n := browser.Eval[int](phone, folded); n != 17 {
+		t.Errorf("%d of 17 tests that passed are folded away on a screen", n)
 	}
+	phone.OnPaper()
+	if n := browser.Eval[int](phone, folded); n != 0 {
+		t.Errorf("%d tests are folded away on paper", n)
+	}
+	if browser.Eval[bool](phone, `[...document.querySelectorAll(".filter, .keys, .every")].some((e) => e.checkVisibility())`) {
+		t.Error("a filter is on paper")
+	}
+
 	bare := browser.Open(t, browser.View{Width: 1280, Height: 900, NoScript: true})
 	bare.Go("file://" + dir + "/index.html")
 	// Evaluated from outside, which is no script of the page.

@@ -11,7 +11,6 @@ package browser
 
 import (
 	"bufio"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -302,26 +301,8 @@ func (t *Tab) Type(text string) {
 	t.Press(strings.Split(text, "")...)
 }
 
-// Picture is what is on the screen, as a PNG file.
-func (t *Tab) Picture() []byte {
+// OnPaper shows the page as it is printed.
+func (t *Tab) OnPaper() {
 	t.t.Helper()
-	var shot struct{ Data string }
-	t.call("Page.captureScreenshot", map[string]any{"format": "png"}, &shot)
-	png, err := base64.StdEncoding.DecodeString(shot.Data)
-	if err != nil {
-		t.t.Fatal(err)
-	}
-	return png
-}
-
-// Printed is the page as it is printed, as a PDF file.
-func (t *Tab) Printed() []byte {
-	t.t.Helper()
-	var pdf struct{ Data string }
-	t.call("Page.printToPDF", map[string]any{"printBackground": true}, &pdf)
-	data, err := base64.StdEncoding.DecodeString(pdf.Data)
-	if err != nil {
-		t.t.Fatal(err)
-	}
-	return data
+	t.call("Emulation.setEmulatedMedia", map[string]any{"media": "print"}, nil)
 }
