@@ -113,11 +113,11 @@ func (g *gate) repeat(ctx context.Context, s *State, found []Difference, now, be
 }
 
 // locate gives the first crash that is sure the lines of the source, for the
-// mail. A kernel is built for it, so a quick gate does without. Without them the
+// mail. A kernel is built for it, so only a full gate does it. Without them the
 // crash is what it was.
 func (g *gate) locate(ctx context.Context, found []Difference, now map[Key]result) {
 	i := slices.IndexFunc(found, func(d Difference) bool { return d.Kind == TestFails && d.confirmed() && len(d.Console) > 0 })
-	if g.Level == Quick || i < 0 {
+	if g.Level != Full || i < 0 {
 		return
 	}
 	d := &found[i]
