@@ -74,6 +74,52 @@ func TestCell(t *testing.T) {
 	}
 }
 
+// Each guest of a cell has its own console and its own output, and both can be
+// read one after the other.
+func TestGuests(t *testing.T) {
+	w, dir := create(t)
+	w.First().Console([]byte("first\n"))
+	for n, name := range []string{"", "a", "b"} {
+		if n == 0 {
+			continue
+		}
+		g, err := w.Guest(uint32(n), Assigned{Program: 1, Tests: []string{name}, Restored: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.Event(Event{Running: &Running{ID: 1}})
+		g.Console([]byte("console " + name + "\n"))
+		g.Chunk(wire.Chunk{Run: 1, Stream: wire.Stdout, Data: []byte("out " + name + "\n")})
+		if n := g.ConsoleDropped(); n != 0 {
+			t.Errorf("%d bytes dropped", n)
+		}
+		if err := g.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := w.Guest(2, Assigned{}); !errors.Is(err, ErrNotRecorded) {
+		t.Errorf("a second guest of the same number: %v", err)
+	}
+	w.Close()
+	rec, err := ReadCell(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := rec.Guests(); len(got) != 3 || got[2] != 2 || rec.Events[3].Guest != 2 || rec.Events[3].Assigned.Tests[0] != "b" {
+		t.Errorf("guests %v, events %+v", got, rec.Events)
+	}
+	for want, open := range map[string]func() (io.ReadCloser, error){
+		"first\nconsole a\nconsole b\n": rec.Console,
+		"console b\n":                   func() (io.ReadCloser, error) { return rec.ConsoleOf(2) },
+		"out a\nout b\n":                func() (io.ReadCloser, error) { return rec.Output(1, wire.Stdout) },
+		"out a\n":                       func() (io.ReadCloser, error) { return rec.OutputOf(1, 1, wire.Stdout) },
+	} {
+		if got := text(t, open); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
 // A farm that is killed while it writes leaves events that are whole, and at
 // most one torn line that is told of.
 func TestTorn(t *testing.T) {
