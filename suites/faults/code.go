@@ -58,22 +58,23 @@ func (c Code) find(t *lab.T) (from, to uint64) {
 
 // function is one of the kernel.
 type function struct {
-	name string
-	at   uint64
+	name   string
+	at     uint64
+	module bool
 }
 
-// functions are those of the kernel, without modules and without what it needed
-// for its start only, by address.
+// functions are those of the kernel and its modules, by address, without what
+// the kernel needed for its start only.
 func functions(t *lab.T) []function {
 	var all []function
 	var end uint64
 	for _, line := range t.Lines("/proc/kallsyms") {
 		// "ffffffff81000000 T name", and [module] behind it
 		words := strings.Fields(line)
-		if len(words) != 3 || words[1] != "t" && words[1] != "T" {
+		if len(words) < 3 || words[1] != "t" && words[1] != "T" {
 			continue
 		}
-		f := function{words[2], address(t, words[0])}
+		f := function{words[2], address(t, words[0]), len(words) > 3}
 		if f.name == "_etext" {
 			end = f.at
 		}
@@ -82,7 +83,7 @@ func functions(t *lab.T) []function {
 	if end == 0 {
 		t.Fatalf("no _etext in /proc/kallsyms")
 	}
-	all = slices.DeleteFunc(all, func(f function) bool { return f.at > end })
+	all = slices.DeleteFunc(all, func(f function) bool { return !f.module && f.at > end })
 	slices.SortFunc(all, func(a, b function) int { return cmp.Compare(a.at, b.at) })
 	return all
 }
