@@ -116,7 +116,7 @@ func (d *Device) Driver() string {
 // bindLimit bounds a bind and an unbind. The kernel waits in an unbind for
 // every open file of the device, and in a bind for an unbind, so one that takes
 // longer waits for a file that is not there.
-const bindLimit = 10 * time.Second
+const bindLimit = 3 * time.Second
 
 // errStuck is the answer for a device that must not be touched any more: every
 // write to it would wait with the first one.
