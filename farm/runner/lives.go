@@ -233,11 +233,11 @@ func (l *lives) restoreEach(ctx context.Context, all []part, from *origin) error
 		}
 	}()
 	// When one cannot be recorded any more, the others need not begin.
-	guests, ctx := errgroup.WithContext(ctx)
+	guests, whole := errgroup.WithContext(ctx)
 	var err error
 	for _, p := range all {
 		var release func()
-		if release, err = l.budget.take(ctx, l.machine.CPUs, l.machine.MemoryMiB); err != nil {
+		if release, err = l.budget.take(whole, l.machine.CPUs, l.machine.MemoryMiB); err != nil {
 			// What has not begun is not recorded as begun.
 			err = l.rec.Event(results.Event{Infra: &results.Infra{Err: err.Error()}})
 			break
@@ -245,7 +245,7 @@ func (l *lives) restoreEach(ctx context.Context, all []part, from *origin) error
 		one := <-ready
 		guests.Go(func() error {
 			defer release()
-			return l.restored(ctx, p, one, from)
+			return l.restored(whole, p, one, from)
 		})
 	}
 	close(stop)
@@ -330,15 +330,15 @@ func (l *lives) bootEach(ctx context.Context, unbound bool) error {
 	}
 	all := parts(programs, results.PerSuite)
 	longestFirst(all, l.walls())
-	guests, ctx := errgroup.WithContext(ctx)
+	guests, whole := errgroup.WithContext(ctx)
 	for _, p := range all {
-		release, err := l.budget.take(ctx, l.machine.CPUs, l.machine.MemoryMiB)
+		release, err := l.budget.take(whole, l.machine.CPUs, l.machine.MemoryMiB)
 		if err != nil {
 			return errors.Join(l.rec.Event(results.Event{Infra: &results.Infra{Err: err.Error()}}), guests.Wait())
 		}
 		guests.Go(func() error {
 			defer release()
-			return l.another(ctx, p, unbound)
+			return l.another(whole, p, unbound)
 		})
 	}
 	return guests.Wait()
