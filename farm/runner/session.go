@@ -155,15 +155,15 @@ func (s *session) putBack(ctx context.Context, id uint32) error {
 func (s *session) end(ctx context.Context, how error, thrown uint32) error {
 	defer s.guest.Close()
 	defer s.requests.close()
-	var killed bool
+	var thrownAway, killed bool
 	var err error
 	if how == nil && thrown != 0 {
 		if how = s.logged.await(ctx, thrown, s.talk.patience(drain)); how == nil {
+			thrownAway, killed = true, s.guest.ExitState() == nil
 			s.guest.Kill()
-			killed = true
 		}
 	}
-	if !killed {
+	if !thrownAway {
 		killed, err = s.conclude(ctx, how)
 	}
 	for range s.talk.said {
@@ -234,10 +234,14 @@ func whereItHangs(ctx context.Context, guest *machine.Guest) {
 	}
 }
 
+// ended says how QEMU ended. killed says that it still ran when it was killed;
+// whether it had begun to die by itself just then, its status knows.
 func ended(guest *machine.Guest, killed bool) *results.Ended {
 	state := guest.Wait()
-	e := &results.Ended{QEMU: state.String(), Code: state.ExitCode(), Killed: killed, Stderr: guest.Stderr()}
-	if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() && !killed {
+	e := &results.Ended{QEMU: state.String(), Code: state.ExitCode(), Stderr: guest.Stderr()}
+	ws, _ := state.Sys().(syscall.WaitStatus)
+	e.Killed = killed && ws.Signaled() && ws.Signal() == syscall.SIGKILL
+	if ws.Signaled() && !e.Killed {
 		e.Signal = int(ws.Signal())
 	}
 	return e
