@@ -161,8 +161,11 @@ func (r *run) cell(ctx context.Context, runDir string, c *prepared, plan cellPla
 	if judgeErr != nil {
 		return nil, errors.Join(err, judgeErr)
 	}
-	if writeErr := results.WriteJSON(filepath.Join(dir, "verdict.json"), judged); writeErr != nil {
-		err = errors.Join(err, fmt.Errorf("%w: %w", results.ErrNotRecorded, writeErr))
+	// A verdict that is left behind says that the record is whole: see finished.
+	if err == nil {
+		if writeErr := results.WriteJSON(filepath.Join(dir, verdictFile), judged); writeErr != nil {
+			err = fmt.Errorf("%w: %w", results.ErrNotRecorded, writeErr)
+		}
 	}
 	r.Tell(Progress{Cell: c.Name, Judged: judged})
 	return judged, err

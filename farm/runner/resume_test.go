@@ -14,6 +14,7 @@ import (
 	"noiommu-farm/farm/matrix"
 	"noiommu-farm/farm/matrix/schedule"
 	"noiommu-farm/internal/fault"
+	"noiommu-farm/kernels"
 	"noiommu-farm/results"
 	"noiommu-farm/results/verdict"
 )
@@ -106,6 +107,32 @@ func TestKilledBeforeTheSeal(t *testing.T) {
 				t.Errorf("%s: %v", k.name, err)
 			}
 		}
+	}
+}
+
+// A cell whose record is not whole leaves no verdict behind, so that it is done
+// again and not sealed as it is.
+func TestNotWholeIsDoneAgain(t *testing.T) {
+	r, c := resumable()
+	r.Keep = true
+	c.build = &kernels.Build{Vmlinux: filepath.Join(t.TempDir(), "absent")}
+	dir := t.TempDir()
+	cellDir := results.CellDir(dir, c.Name)
+	if err := os.MkdirAll(filepath.Dir(cellDir), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	judged, _, err := r.one(t.Context(), dir, c, func(ctx context.Context, dir string, c *prepared) (*verdict.Cell, error) {
+		return r.cell(ctx, dir, c, cellPlan{planned: results.Planned{Cell: c.Name}})
+	})
+	if judged == nil || !errors.Is(err, os.ErrNotExist) {
+		t.Fatalf("%+v, %v; want a judged cell and why it is not whole", judged, err)
+	}
+	if _, err := os.Stat(filepath.Join(cellDir, verdictFile)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("its verdict: %v", err)
+	}
+	judged, did, err := r.one(t.Context(), dir, c, r.without("id", unbuilt))
+	if err != nil || !did || judged.Verdict != verdict.Fail {
+		t.Errorf("%+v, done again %v, %v", judged, did, err)
 	}
 }
 
