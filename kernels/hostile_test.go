@@ -27,6 +27,10 @@ func TestHostileMakefiles(t *testing.T) {
 	outside := t.TempDir()
 	secret := filepath.Join(outside, "secret")
 	write(t, secret, "a secret of the user\n")
+	programs := t.TempDir() // of the user
+	for _, name := range []string{"true", "false"} {
+		write(t, filepath.Join(programs, name), string(read(t, "/usr/bin/"+name)))
+	}
 	t.Setenv("HOME", outside)
 	t.Setenv("TOKEN", "a secret of the user")
 
@@ -66,13 +70,26 @@ func TestHostileMakefiles(t *testing.T) {
 			`mkdir -p $(B)include/config && echo ../../../etc > $(B)include/config/kernel.release; exit 0; :`,
 			Limits{}, []string{"read release", `"../../../etc" is no release`},
 		},
+		"takes the selftests' place": {`mkdir /selftests/vfio`, Limits{}, []string{"compile", "No such file or directory"}},
+		"selftests that are a link": {
+			`rmdir /selftests/vfio && ln -s ` + programs + ` /selftests/vfio`,
+			Limits{}, []string{"selftests/vfio", "the build left no directory vfio"},
+		},
+		"selftests that are gone": {`rmdir /selftests/vfio`, Limits{}, []string{"selftests/vfio", "no such file or directory"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newLab(t)
 			l.cache.Limits = c.limits
-			path := filepath.Join(l.tree, "Makefile")
+			file := "Makefile"
+			if strings.HasPrefix(name, "selftests") {
+				file = "tools/testing/selftests/vfio/Makefile"
+			}
+			path := filepath.Join(l.tree, file)
 			text := strings.Replace(string(read(t, path)), "vmlinux: $(objects)\n", "vmlinux: $(objects)\n\t@"+c.recipe+"\n", 1)
-			if strings.HasPrefix(name, "leaves") {
+			switch {
+			case strings.HasPrefix(name, "selftests"):
+				text = "all:\n\t@" + c.recipe + "\n"
+			case strings.HasPrefix(name, "leaves"):
 				// The recipe is all that there is of vmlinux and bzImage.
 				head, _, _ := strings.Cut(text, "vmlinux: $(objects)")
 				_, tail, _ := strings.Cut(text, "\nmodules:\n")
@@ -83,7 +100,7 @@ func TestHostileMakefiles(t *testing.T) {
 				t.Fatal("the small kernel's makefile has changed")
 			}
 			r := l.request(t)
-			r.Source = r.Source.With(l.patches(t, map[string]string{"Makefile": text}))
+			r.Source = r.Source.With(l.patches(t, map[string]string{file: text}))
 			_, err := l.cache.Build(t.Context(), r, nil)
 			var kernel *fault.Kernel
 			if !errors.As(err, &kernel) || fault.ExitCode(err) != fault.ExitKernel {
@@ -102,6 +119,9 @@ func TestHostileMakefiles(t *testing.T) {
 			}
 			if string(read(t, path)) != before {
 				t.Error("the source was changed")
+			}
+			if left, err := os.ReadDir(programs); err != nil || len(left) != 2 {
+				t.Errorf("of the user's programs %v are left: %v", left, err)
 			}
 			if kernel.Log != "" && strings.Contains(string(read(t, kernel.Log)), "a secret of the user") {
 				t.Error("the secret was read")

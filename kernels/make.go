@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -102,15 +103,19 @@ func (c *Cache) make(ctx context.Context, w want, progress func(Progress)) (err 
 		}
 	}
 	for _, t := range result.Selftests {
-		if err := os.MkdirAll(filepath.Join(entry, "selftests", t.Suite), 0o755); err != nil {
+		to := filepath.Join(entry, "selftests", t.Suite, t.Name)
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 			return err
 		}
-		if err := os.Rename(filepath.Join(j.Selftests, t.Suite, t.Name), filepath.Join(entry, "selftests", t.Suite, t.Name)); err != nil {
+		if err := collect(j.Selftests, path.Join(t.Suite, t.Name), to); err != nil {
+			return err
+		}
+		if err := os.Chmod(to, 0o755); err != nil {
 			return err
 		}
 	}
 	if !result.Modules {
-		if err := os.Remove(filepath.Join(entry, "modules")); err != nil {
+		if err := os.RemoveAll(filepath.Join(entry, "modules")); err != nil {
 			return err
 		}
 	}
@@ -163,8 +168,8 @@ func (w want) series() []string {
 
 // collect copies what a build made. A build that left something else in its
 // place is a bad kernel.
-func collect(objects, name, to string) error {
-	in, err := build.Open(objects, name)
+func collect(dir, name, to string) error {
+	in, err := build.Open(dir, name)
 	if err != nil {
 		return &fault.Kernel{Stage: "collect", Err: fmt.Errorf("the build left no %s: %w", name, err)}
 	}

@@ -17,6 +17,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -176,6 +177,7 @@ func (j Job) configured() (map[string]string, error) {
 
 // make runs make in the sandbox. Its output goes to the log and to extra. Only
 // kbuild itself may write in the build directory: other builds start from it.
+// The selftests' directory is there for what makes them alone.
 func (j Job) make(ctx context.Context, extra io.Writer, kbuild bool, args ...string) error {
 	out := j.Log
 	if extra != nil {
@@ -185,10 +187,12 @@ func (j Job) make(ctx context.Context, extra io.Writer, kbuild bool, args ...str
 	mounts := append([]sandbox.Mount{{Outside: j.Tree, Inside: inSource}}, j.Covers...)
 	mounts = append(mounts,
 		sandbox.Mount{Outside: j.Objects, Inside: inObjects, Writable: kbuild},
-		sandbox.Mount{Outside: j.Selftests, Inside: inSelftests, Writable: true},
 		sandbox.Mount{Outside: j.Modules, Inside: inModules, Writable: true},
 		sandbox.Mount{Outside: j.request(), Inside: inRequest},
 	)
+	if !kbuild {
+		mounts = append(mounts, sandbox.Mount{Outside: j.Selftests, Inside: inSelftests, Writable: true})
+	}
 	return sandbox.Run(ctx, sandbox.Command{
 		Args:   slices.Concat([]string{"make", "ARCH=" + arch}, j.Toolchain.make, args),
 		Dir:    inObjects,
@@ -420,7 +424,7 @@ func (j Job) selftests(ctx context.Context, config map[string]string) ([]Selftes
 		if made := j.Programs[s.name]; len(made) > 0 {
 			copied, err := j.take(s.name, made)
 			if err != nil {
-				return nil, fmt.Errorf("selftests/%s: %w", s.name, err)
+				return nil, err
 			}
 			tests = append(tests, copied...)
 			continue
@@ -437,9 +441,8 @@ func (j Job) selftests(ctx context.Context, config map[string]string) ([]Selftes
 			}
 			headers = true
 		}
-		out := filepath.Join(j.Selftests, s.name)
-		if err := os.Mkdir(out, 0o755); err != nil {
-			return nil, fmt.Errorf("%s: %w", stage, err)
+		if err := j.makeRoom(s.name); err != nil {
+			return nil, err
 		}
 		args := []string{
 			"-C", inSource + "/" + dir, fmt.Sprintf("-j%d", max(j.Jobs, 1)),
@@ -454,9 +457,14 @@ func (j Job) selftests(ctx context.Context, config map[string]string) ([]Selftes
 		if err := j.make(ctx, &f, false, args...); err != nil {
 			return nil, j.failed(stage, err, &f)
 		}
-		names, err := programs(out)
+		root, err := os.OpenRoot(j.Selftests)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", stage, err)
+		}
+		names, err := programs(root, s.name)
+		root.Close()
+		if err != nil {
+			return nil, &fault.Kernel{Stage: stage, Err: err, Log: j.LogPath}
 		}
 		for _, name := range names {
 			tests = append(tests, Selftest{Suite: s.name, Name: name})
@@ -465,30 +473,51 @@ func (j Job) selftests(ctx context.Context, config map[string]string) ([]Selftes
 	return tests, nil
 }
 
+// makeRoom makes the directory of a suite. It may be there only if the
+// makefile of another suite made it.
+func (j Job) makeRoom(suite string) error {
+	stage := "selftests/" + suite
+	err := os.Mkdir(filepath.Join(j.Selftests, suite), 0o755)
+	if errors.Is(err, fs.ErrExist) {
+		return &fault.Kernel{Stage: stage, Err: errors.New("another suite made its directory"), Log: j.LogPath}
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", stage, err)
+	}
+	return nil
+}
+
 // take copies the programs of a suite.
 func (j Job) take(suite string, paths []string) ([]Selftest, error) {
-	out := filepath.Join(j.Selftests, suite)
-	if err := os.Mkdir(out, 0o755); err != nil {
+	if err := j.makeRoom(suite); err != nil {
 		return nil, err
 	}
 	var tests []Selftest
 	for _, path := range paths {
 		data, err := os.ReadFile(path)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("selftests/%s: %w", suite, err)
 		}
 		name := filepath.Base(path)
-		if err := os.WriteFile(filepath.Join(out, name), data, 0o755); err != nil {
-			return nil, err
+		if err := os.WriteFile(filepath.Join(j.Selftests, suite, name), data, 0o755); err != nil {
+			return nil, fmt.Errorf("selftests/%s: %w", suite, err)
 		}
 		tests = append(tests, Selftest{Suite: suite, Name: name})
 	}
 	return tests, nil
 }
 
-// programs lists the ELF executables in a directory.
-func programs(dir string) ([]string, error) {
-	entries, err := os.ReadDir(dir)
+// programs lists the ELF executables that a suite's makefile left in its
+// directory. In the place of the directory there may be anything.
+func programs(root *os.Root, suite string) ([]string, error) {
+	fi, err := root.Lstat(suite)
+	if err != nil {
+		return nil, err
+	}
+	if !fi.IsDir() {
+		return nil, fmt.Errorf("the build left no directory %s", suite)
+	}
+	entries, err := fs.ReadDir(root.FS(), suite)
 	if err != nil {
 		return nil, err
 	}
@@ -497,18 +526,33 @@ func programs(dir string) ([]string, error) {
 		if !e.Type().IsRegular() {
 			continue
 		}
-		f, err := elf.Open(filepath.Join(dir, e.Name()))
+		ok, err := isProgram(root, path.Join(suite, e.Name()))
 		if err != nil {
-			var format *elf.FormatError
-			if errors.As(err, &format) || errors.Is(err, io.EOF) || errors.Is(err, fs.ErrPermission) {
-				continue
-			}
 			return nil, err
 		}
-		if f.Type == elf.ET_EXEC || f.Type == elf.ET_DYN && f.Entry != 0 {
+		if ok {
 			names = append(names, e.Name())
 		}
-		f.Close()
 	}
 	return names, nil
+}
+
+func isProgram(root *os.Root, name string) (bool, error) {
+	in, err := openIn(root, name)
+	if errors.Is(err, fs.ErrPermission) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer in.Close()
+	f, err := elf.NewFile(in)
+	var format *elf.FormatError
+	if errors.As(err, &format) || errors.Is(err, io.EOF) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("%s: %w", name, err)
+	}
+	return f.Type == elf.ET_EXEC || f.Type == elf.ET_DYN && f.Entry != 0, nil
 }
