@@ -80,8 +80,8 @@ func (g *gate) judge(ctx context.Context, h *history, s *State) error {
 		s.Verdict = verdict.Fail
 	case infra, slices.ContainsFunc(found, Difference.untried):
 		s.Verdict = verdict.Infra
-	case len(s.Cells) == 0 && len(s.Builds) == 0:
-		s.Verdict = verdict.Skip
+	case len(s.Cells) == 0 && (s.Index > 0 || len(s.Builds) == 0):
+		s.Verdict = verdict.Skip // a patch that did not boot has not passed
 	default:
 		s.Verdict = verdict.Pass
 	}

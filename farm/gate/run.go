@@ -12,7 +12,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -141,12 +140,12 @@ func (g *gate) prepare(ctx context.Context, plans []Plan) ([]*State, error) {
 			continue
 		}
 		if i > 0 {
-			s.Plan = s.Plan.without(base)
+			s.Plan = s.Plan.without(base.failed(), "the base does not build with")
 		}
 		if err := g.build(ctx, s); err != nil {
 			return nil, fmt.Errorf("%s: %w", stateName(i, g.Series), err)
 		}
-		s.Boots = len(s.Plan.Points) > 0 && (i == 0 || !slices.ContainsFunc(s.Builds, func(b Build) bool { return b.Error != "" }))
+		s.afterBuild(states[:i])
 	}
 	narrow()
 	return states, nil

@@ -112,6 +112,8 @@ func (r *Report) of(i int) []Difference {
 // word is a state's verdict for people.
 func (s State) word() string {
 	switch {
+	case s.Verdict == verdict.Skip && len(s.Builds) > 0:
+		return "not booted"
 	case s.Verdict == verdict.Skip:
 		return "nothing to run"
 	case s.Verdict == verdict.Pass && len(s.Inherited) > 0:

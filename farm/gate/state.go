@@ -148,19 +148,57 @@ func (g *gate) buildOne(ctx context.Context, state int, name string) (Build, err
 	return Build{Config: name, Key: b.Key, selftests: b.Selftests}, nil
 }
 
-// without is a plan without the configurations that the base does not build
-// with: nothing could be compared there.
-func (p Plan) without(base *State) Plan {
-	for _, b := range base.Builds {
-		if b.Error == "" {
-			continue
+// failed are the configurations that a state does not build with.
+func (s *State) failed() []string {
+	var configs []string
+	for _, b := range s.Builds {
+		if b.Error != "" {
+			configs = append(configs, b.Config)
 		}
-		p.Points = slices.DeleteFunc(slices.Clone(p.Points), func(at Point) bool {
-			if at.Config == b.Config {
-				p.Omitted = append(p.Omitted, Omitted{at.String(), "the base does not build with " + b.Config})
-			}
-			return at.Config == b.Config
-		})
 	}
+	return configs
+}
+
+// afterBuild says whether a built state boots. A build that the state breaks
+// keeps it from that; one that was broken before it only leaves out its points,
+// for the state may break more where it does build.
+func (s *State) afterBuild(before []*State) {
+	s.Boots = true
+	if s.Index > 0 {
+		var old []string
+		for _, config := range s.failed() {
+			if buildFails(before, config) {
+				old = append(old, config)
+			} else {
+				s.Boots = false
+			}
+		}
+		s.Plan = s.Plan.without(old, "it still does not build with")
+	}
+	s.Boots = s.Boots && len(s.Plan.Points) > 0
+}
+
+// buildFails says whether a configuration did not build when it was last built.
+func buildFails(states []*State, config string) bool {
+	for _, s := range slices.Backward(states) {
+		if slices.ContainsFunc(s.Builds, func(b Build) bool { return b.Config == config }) {
+			return slices.Contains(s.failed(), config)
+		}
+	}
+	return false
+}
+
+// without is a plan without configurations that do not build: nothing could be
+// compared there.
+func (p Plan) without(configs []string, why string) Plan {
+	var left []Point
+	for _, at := range p.Points {
+		if slices.Contains(configs, at.Config) {
+			p.Omitted = append(slices.Clone(p.Omitted), Omitted{at.String(), why + " " + at.Config})
+		} else {
+			left = append(left, at)
+		}
+	}
+	p.Points = left
 	return p
 }
