@@ -17,9 +17,10 @@ import (
 type Run struct {
 	ID       string            `json:"id"`
 	Started  time.Time         `json:"started"`
-	Command  []string          `json:"command"`  // the farm's own arguments
-	Cells    []string          `json:"cells"`    // names, in the order of the plan
-	Versions map[string]string `json:"versions"` // farm, go, qemu, host kernel
+	Command  []string          `json:"command"`        // the farm's own arguments
+	Cells    []string          `json:"cells"`          // names, in the order of the plan
+	Left     []string          `json:"left,omitempty"` // those for which there was no time
+	Versions map[string]string `json:"versions"`       // farm, go, qemu, host kernel
 }
 
 const (

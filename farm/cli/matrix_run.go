@@ -245,11 +245,9 @@ func matrixTable(w io.Writer, dir string, r report.Run) error {
 	}
 	var columns, rows []string
 	at := make(map[[2]string]verdict.Verdict)
-	left := len(plan.Schedule.Left)
 	for _, work := range plan.Schedule.Work {
 		c := cells[work.Cell.Name]
 		if c == nil {
-			left++
 			continue
 		}
 		row := rowOf(work.Cell)
@@ -285,7 +283,7 @@ func matrixTable(w io.Writer, dir string, r report.Run) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	if left > 0 {
+	if left := len(r.Left); left > 0 {
 		fmt.Fprintf(w, "\n%d cells were not run for want of time\n", left)
 	}
 	_, err = fmt.Fprintf(w, "\nverdict %s, %d cells, run directory %s\n", strings.ToUpper(string(r.Verdict)), len(r.Cells), dir)

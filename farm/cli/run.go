@@ -180,7 +180,7 @@ func conclude(stderr io.Writer, v verdict.Verdict, err error) error {
 		fmt.Fprintf(stderr, "farm: %v\n", err)
 	}
 	switch {
-	case v == verdict.Infra || err != nil && (v == "" || v.Good()):
+	case v == verdict.Infra || v == "" || err != nil && v.Good(): // "" is a run without a cell
 		return exitCode(fault.ExitInfra)
 	case !v.Good():
 		return exitCode(fault.ExitKernel)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -133,6 +134,40 @@ func TestNotWholeIsDoneAgain(t *testing.T) {
 	judged, did, err := r.one(t.Context(), dir, c, r.without("id", unbuilt))
 	if err != nil || !did || judged.Verdict != verdict.Fail {
 		t.Errorf("%+v, done again %v, %v", judged, did, err)
+	}
+}
+
+// A cell for which there was no time is named, and a run with no other cell is
+// not a good one.
+func TestCollectNamesWhatIsLeft(t *testing.T) {
+	r, c := resumable()
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Dir(results.CellDir(dir, c.Name)), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	work := func(name string) schedule.Work { return schedule.Work{Cell: matrix.Cell{Name: name}} }
+	plan := &Plan{Schedule: schedule.Schedule{Work: []schedule.Work{work("c"), work("late")}, Left: []schedule.Work{work("unplanned")}}}
+	out, err := collect(dir, results.Run{}, plan, false)
+	if err == nil || len(out.Run.Cells) != 0 || !slices.Equal(out.Run.Left, []string{"c", "late", "unplanned"}) {
+		t.Errorf("nothing begun: %+v, %v", out.Run, err)
+	}
+	if _, _, err := r.one(t.Context(), dir, c, r.without("id", unbuilt)); err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range []struct {
+		stopped     bool
+		cells, left []string
+	}{
+		{false, []string{"c"}, []string{"late", "unplanned"}},
+		{true, []string{"c", "late"}, []string{"unplanned"}},
+	} {
+		if _, err := collect(dir, results.Run{Left: []string{"of before"}}, plan, k.stopped); err != nil {
+			t.Fatal(err)
+		}
+		head, err := results.ReadRun(dir)
+		if err != nil || !slices.Equal(head.Cells, k.cells) || !slices.Equal(head.Left, k.left) {
+			t.Errorf("stopped %v: %+v, %v", k.stopped, head, err)
+		}
 	}
 }
 

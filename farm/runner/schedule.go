@@ -82,14 +82,16 @@ func Carry(ctx context.Context, dir string, opt Options, with Executor) (*Outcom
 }
 
 // collect reads what is there of a run. If it was not stopped, those that were
-// not begun, because there was no time, are no cells of it.
+// not begun, because there was no time, are left: no cells of it, but named. A
+// run that has no other is an error, because it says nothing of any kernel.
 func collect(dir string, head results.Run, plan *Plan, stopped bool) (*Outcome, error) {
 	out := &Outcome{Dir: dir}
-	var begun, all []string
+	var begun, all, late []string
 	for _, w := range plan.Schedule.Work {
 		all = append(all, w.Cell.Name)
 		rec, err := results.ReadCell(results.CellDir(dir, w.Cell.Name))
 		if err != nil {
+			late = append(late, w.Cell.Name)
 			continue
 		}
 		judged, err := verdict.Judge(rec)
@@ -99,12 +101,19 @@ func collect(dir string, head results.Run, plan *Plan, stopped bool) (*Outcome, 
 		begun = append(begun, w.Cell.Name)
 		out.Cells = append(out.Cells, judged)
 	}
-	head.Cells = begun
+	head.Cells, head.Left = begun, late
 	if stopped {
-		head.Cells = all
+		head.Cells, head.Left = all, nil
+	}
+	for _, w := range plan.Schedule.Left {
+		head.Left = append(head.Left, w.Cell.Name)
 	}
 	out.Run = head
-	return out, results.WriteRun(dir, head)
+	err := results.WriteRun(dir, head)
+	if len(head.Cells) == 0 {
+		err = errors.Join(errors.New("there was no time for a single cell"), err)
+	}
+	return out, err
 }
 
 // Status is a run at a moment, for whoever watches.

@@ -67,6 +67,9 @@ func source(c *verdict.Cell) string {
 // Columns names the cells by what tells them apart; a cell of which nothing is
 // known but its name, by that.
 func Columns(cells []*verdict.Cell) []string {
+	if len(cells) == 0 {
+		return nil
+	}
 	names := make([]string, len(cells))
 	parts := []func(*verdict.Cell) string{
 		source,
@@ -296,6 +299,9 @@ func (s Style) summary(b *strings.Builder, r Run) {
 	}
 	fmt.Fprintf(b, "\n%s: %s in %s, the longest %s\n", s.paint(r.Verdict, strings.ToUpper(string(r.Verdict))),
 		sum, cells, wall.Round(100*time.Millisecond))
+	if n := len(r.Left); n > 0 {
+		fmt.Fprintf(b, "%d more were not run for want of time\n", n)
+	}
 	fmt.Fprintf(b, "results in %s\n", r.Dir)
 }
 

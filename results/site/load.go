@@ -88,6 +88,9 @@ func load(dir string) (*Run, error) {
 	for _, c := range r.Cells {
 		r.Verdict = verdict.Worst(r.Verdict, c.Verdict)
 	}
+	if n := len(head.Left); n > 0 {
+		r.Notes = append(r.Notes, fmt.Sprintf("%d more cells were not run for want of time", n))
+	}
 	if len(r.Cells) == 0 {
 		r.Verdict = verdict.Infra
 		r.Notes = append(r.Notes, "the run has no cells: nothing was tested")
