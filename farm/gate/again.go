@@ -91,7 +91,8 @@ func (g *gate) repeat(ctx context.Context, s *State, found []Difference, now, be
 			continue
 		}
 		repeated++
-		id := fmt.Sprintf("%s/%s/%s", d.Key.Point, d.Key.Program, d.Key.Test)
+		// Cells that ran anew are other ones.
+		id := fmt.Sprintf("%s/%s/%s in %s and %s", d.Key.Point, d.Key.Program, d.Key.Test, now[d.Key].cell.Dir, before[d.Key].cell.Dir)
 		r, ok := known[id]
 		if !ok {
 			g.note("%s: %s on %s: repeating", stateName(s.Index, g.Series), d.name(), d.Key.Point)

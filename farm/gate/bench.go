@@ -12,14 +12,15 @@ import (
 	"path/filepath"
 	"slices"
 
+	"noiommu-farm/farm/matrix"
 	"noiommu-farm/farm/runner"
 	"noiommu-farm/images"
-	"noiommu-farm/results/verdict"
 )
 
 // bench is what a base's results depend on, in one hash: the tree, what runs in
-// the guest, QEMU, and what this package asks of both. Results on another bench
-// are not comparable. Quick and core run the same in a cell.
+// the guest, QEMU, and the guests that this package plans. Results on another
+// bench are not comparable, nor are those of another kernel (see
+// [State.cellsOf]). Quick and core run the same in a cell.
 func (g *gate) bench(ctx context.Context, baseID string) (string, error) {
 	image, err := images.Build(ctx, runner.Suites(), g.Images)
 	if err != nil {
@@ -29,14 +30,29 @@ func (g *gate) bench(ctx context.Context, baseID string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %t %q %q", baseID, image.SHA256, qemu, g.Level == Full, Watchful, isolation))
+	guests, err := g.guests()
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q %q", baseID, image.SHA256, qemu, guests, isolation))
 	return hex.EncodeToString(sum[:16]), nil
 }
 
-// knownBase finds what other gates found of the same base on the same bench: the
-// cells that a plan asks for, as far as they are known, and the directories of
-// those gates.
-func (g *gate) knownBase(plan Plan) (cells []Cell, from []string) {
+// guests are those of a base at every point, without the kernel's own selftests,
+// as text.
+func (g *gate) guests() ([]byte, error) {
+	var cells []matrix.Cell
+	for _, p := range points(Full) {
+		cell := g.cell(&State{}, p)
+		cell.Source = "" // however it is spelled
+		cells = append(cells, cell)
+	}
+	return json.Marshal(cells)
+}
+
+// knownBase finds what other gates found of the same base on the same bench: its
+// cells, as far as they are known, and the directories of those gates.
+func (g *gate) knownBase(base *State) (cells []Cell, from []string) {
 	var own head
 	if readJSON(filepath.Join(g.dir, headFile), &own) != nil {
 		return nil, nil
@@ -49,11 +65,8 @@ func (g *gate) knownBase(plan Plan) (cells []Cell, from []string) {
 		if dir == g.dir || readJSON(file, &h) != nil || h.Bench != own.Bench || readJSON(filepath.Join(dir, statesDir, "000.json"), &s) != nil {
 			continue
 		}
-		for _, c := range s.Cells {
-			known := slices.ContainsFunc(cells, func(k Cell) bool { return k.Point == c.Point })
-			// Selftests are part of one point's cell.
-			other := c.Point == Point{all, intel} && !contains(s.Plan.Selftests, plan.Selftests)
-			if known || other || !slices.Contains(plan.Points, c.Point) || c.Verdict == verdict.Infra && c.Reason != "" || !exists(c.Dir) {
+		for _, c := range base.cellsOf(s) {
+			if slices.ContainsFunc(cells, func(k Cell) bool { return k.Point == c.Point }) {
 				continue
 			}
 			cells = append(cells, c)

@@ -40,14 +40,13 @@ func (g *gate) boot(ctx context.Context, s *State) error {
 	}
 	file := filepath.Join(g.dir, statesDir, fmt.Sprintf("%03d.json", s.Index))
 	var was State
-	if err := readJSON(file, &was); err == nil {
-		s.Cells, s.Took, s.From = was.Cells, was.Took, was.From
-		return nil
-	} else if !errors.Is(err, fs.ErrNotExist) {
+	switch err := readJSON(file, &was); {
+	case err == nil:
+		s.Cells, s.Took, s.From = s.cellsOf(was), was.Took, was.From
+	case !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("read %s: %w", file, err)
-	}
-	if s.Index == 0 && !g.Fresh {
-		s.Cells, s.From = g.knownBase(s.Plan)
+	case s.Index == 0 && !g.Fresh:
+		s.Cells, s.From = g.knownBase(s)
 		for _, dir := range s.From {
 			g.note("base: what %s found", dir)
 		}
@@ -59,9 +58,33 @@ func (g *gate) boot(ctx context.Context, s *State) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	s.Took = time.Since(began)
+	s.Took += time.Since(began)
 	return results.WriteJSON(file, s)
 }
+
+// cellsOf are the cells on record that a state need not run again: of the same
+// kernels, with its selftests, and none that the farm failed at or that is gone.
+func (s *State) cellsOf(was State) []Cell {
+	return slices.DeleteFunc(slices.Clone(was.Cells), func(c Cell) bool {
+		kernel := was.kernel(c.Config)
+		// Selftests are part of one point's cell.
+		other := c.Point == Point{all, intel} && !contains(was.Plan.Selftests, s.Plan.Selftests)
+		return kernel == "" || kernel != s.kernel(c.Config) || other || !slices.Contains(s.Plan.Points, c.Point) || c.lost() || !exists(c.Dir)
+	})
+}
+
+// kernel is the key of a state's kernel, "" if it has none: of the source, the
+// options and the compiler.
+func (s *State) kernel(config string) string {
+	i := slices.IndexFunc(s.Builds, func(b Build) bool { return b.Config == config })
+	if i < 0 {
+		return ""
+	}
+	return s.Builds[i].Key
+}
+
+// lost says whether the farm failed at a cell.
+func (c Cell) lost() bool { return c.Verdict == verdict.Infra && c.Reason != "" }
 
 // run runs the cells of a state that are not known yet. A cell that the farm
 // itself failed at is tried once more.

@@ -22,7 +22,7 @@ func usable(s State) error {
 		return &fault.Kernel{Stage: "build the base with " + s.Builds[i].Config, Err: errors.New(s.Builds[i].Error), Log: s.Builds[i].Log}
 	}
 	for _, c := range s.Cells {
-		if c.Verdict == verdict.Infra && c.Reason != "" {
+		if c.lost() {
 			return fmt.Errorf("cell %s: %s", c.Name, c.Reason)
 		}
 	}
