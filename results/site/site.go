@@ -156,9 +156,6 @@ func clear(root *os.Root, dir string) error {
 }
 
 func (w *writer) all() error {
-	if err := w.index(); err != nil {
-		return err
-	}
 	if err := w.tests(); err != nil {
 		return err
 	}
@@ -167,7 +164,8 @@ func (w *writer) all() error {
 			return fmt.Errorf("cell %s: %w", w.Cells[i].Name, err)
 		}
 	}
-	return nil
+	// Last: a site that has it has all that it links to.
+	return w.index()
 }
 
 // write renders one page.
