@@ -234,7 +234,7 @@ func (j Job) failed(stage string, err error, output *findings) error {
 	if !errors.As(err, &exit) {
 		return fmt.Errorf("%s: %w", stage, err)
 	}
-	if output.machine != "" && !(fullDisk.MatchString(output.machine) && j.hasRoom()) {
+	if output.machine != "" && len(output.compiler) == 0 && !(fullDisk.MatchString(output.machine) && j.hasRoom()) {
 		return fmt.Errorf("%s: the machine gave up: %s (whole log: %s)", stage, output.machine, j.LogPath)
 	}
 	return &fault.Kernel{Stage: stage, Err: output.err(err), Log: j.LogPath}

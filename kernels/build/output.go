@@ -44,6 +44,8 @@ var (
 	makeError     = regexp.MustCompile(`^make(\[[0-9]+\])?: \*\*\* `)
 	kconfigError  = regexp.MustCompile(`^[^\s:]*Kconfig[^\s:]*:[0-9]+: |^\S+:[0-9]+: (syntax error|error)|recursive dependency`)
 	machineError  = regexp.MustCompile(`No space left on device|Disk quota exceeded|Killed signal terminated program|virtual memory exhausted|Cannot allocate memory|Input/output error|: (not found|command not found)$|Permission denied$`)
+	located       = regexp.MustCompile(`^[^\s:][^:]*:[0-9]+(:[0-9]+)?: `)                                          // what follows may quote the source
+	notWritten    = regexp.MustCompile(`(?i): fatal error: (error writing|error closing|opening |can't |cannot )`) // located at the end of what was compiled
 	fullDisk      = regexp.MustCompile(`No space left on device|Disk quota exceeded`)
 	excerpt       = regexp.MustCompile(`^\s*[0-9]*\s*\|`) // of the source, below a compiler's message
 	noise         = regexp.MustCompile(`^# make |^make(\[[0-9]+\])?: (Entering|Leaving) directory`)
@@ -77,7 +79,7 @@ func (f *findings) Write(p []byte) (int, error) {
 			}
 		}
 		switch {
-		case machineError.MatchString(line) && f.machine == "":
+		case machines(line) && f.machine == "":
 			f.machine = line
 		case compilerError.MatchString(line):
 			f.compiler = appendBounded(f.compiler, line)
@@ -98,6 +100,12 @@ func (f *findings) Write(p []byte) (int, error) {
 		}
 	})
 	return len(p), nil
+}
+
+// machines says whether a line complains of the machine, and does not merely
+// quote a source that has the words.
+func machines(line string) bool {
+	return machineError.MatchString(line) && !excerpt.MatchString(line) && (!located.MatchString(line) || notWritten.MatchString(line))
 }
 
 func appendBounded(list []string, line string) []string {

@@ -27,6 +27,18 @@ make[4]: *** [/src/scripts/Makefile.build:289: drivers/vfio/vfio_main.o] Error 1
 			output: "/src/a.c:1:10: fatal error: none.h: No such file or directory\ncompilation terminated.\n",
 			want:   "a.c:1:10: fatal error: none.h: No such file or directory",
 		},
+		"words of the machine in the source": {
+			output: `/src/a.c:3:2: warning: #warning Cannot allocate memory [-Wcpp]
+    3 | #warning Cannot allocate memory
+/src/a.c:212:49: error: expected ';' before 'return'
+  212 |         dev_err(dev, "Cannot allocate memory\n")
+`,
+			want: "a.c:212:49: error: expected ';' before 'return'",
+		},
+		"words of the machine in the error": {
+			output: "/src/a.c:3:2: error: #error Input/output error\n",
+			want:   "a.c:3:2: error: #error Input/output error",
+		},
 		"linker": {
 			output: "ld: vmlinux.o: in function `f':\n/src/a.c:3: undefined reference to `g'\nmake: *** [Makefile:9: vmlinux] Error 1\n",
 			want:   "a.c:3: undefined reference to `g'",
@@ -38,6 +50,7 @@ make[4]: *** [/src/scripts/Makefile.build:289: drivers/vfio/vfio_main.o] Error 1
 		"nothing known":   {output: "one\n\ntwo\n", want: "one\ntwo"},
 		"nothing":         {output: "", want: "it printed nothing"},
 		"full disk":       {output: "/tmp/x.s: fatal error: error writing: No space left on device\n", machine: "No space left on device"},
+		"not written":     {output: "/src/a.c:9:1: fatal error: error writing to /tmp/x.s: No space left on device\n", machine: "No space left on device"},
 		"out of memory":   {output: "gcc: fatal error: Killed signal terminated program cc1\n", machine: "Killed signal"},
 		"missing program": {output: "/bin/sh: 1: lz4c: not found\n", machine: "lz4c"},
 	} {
