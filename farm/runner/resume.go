@@ -245,9 +245,15 @@ func (r *run) one(ctx context.Context, dir string, c *prepared, do func(ctx cont
 	return judged, true, seal(cellDir, judged, who.Time)
 }
 
-// booted carries out a cell that has its kernel.
+// bootIn carries out a cell that has its kernel. What was foretold of a kernel
+// may not hold of the one that was built: a cell in which nothing is tested any
+// more says nothing.
 func (r *run) bootIn(ctx context.Context, dir string, c *prepared) (*verdict.Cell, error) {
-	return r.cell(ctx, dir, c, r.plan(c))
+	p := r.plan(c)
+	if err := checkTests([]cellPlan{p}); err != nil {
+		return r.without(c.build.SourceID, err)(ctx, dir, c)
+	}
+	return r.cell(ctx, dir, c, p)
 }
 
 // without is the record of a cell that has no kernel, and why: the kernel's own

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -134,6 +135,22 @@ func TestNotWholeIsDoneAgain(t *testing.T) {
 	judged, did, err := r.one(t.Context(), dir, c, r.without("id", unbuilt))
 	if err != nil || !did || judged.Verdict != verdict.Fail {
 		t.Errorf("%+v, done again %v, %v", judged, did, err)
+	}
+}
+
+// A cell of a matrix in which nothing applies to the kernel that was built is
+// not a good one.
+func TestNothingToTestIsNoPass(t *testing.T) {
+	r, c := resumable()
+	c.build = &kernels.Build{SourceID: "id"}
+	c.Selection.Suites = []string{"get_pa"}
+	dir := t.TempDir()
+	if err := os.MkdirAll(results.CellDir(dir, c.Name), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	judged, err := r.bootIn(t.Context(), dir, c)
+	if err != nil || judged.Verdict != verdict.Infra || !strings.Contains(judged.Reason, "nothing would be tested") {
+		t.Errorf("%+v, %v", judged, err)
 	}
 }
 
