@@ -92,7 +92,7 @@ func Run(args []string, stdout, stderr io.Writer) int {
 		return done
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "farm: %v\n", err)
+		complain(stderr, err)
 		fmt.Fprintf(stderr, "Try \"farm %s--help\".\n", verbOf(args))
 		return fault.ExitUsage
 	}
@@ -110,9 +110,17 @@ func tell(stderr io.Writer, err error) int {
 		return int(code)
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "farm: %v\n", err)
+		complain(stderr, err)
 	}
 	return fault.ExitCode(err)
+}
+
+// complain tells an error. Some quote what a compiler printed of a patch, so
+// nothing in it may steer the terminal.
+func complain(stderr io.Writer, err error) {
+	for line := range strings.Lines(fmt.Sprintf("farm: %v\n", err)) {
+		fmt.Fprintln(stderr, report.Clean(strings.TrimSuffix(line, "\n")))
+	}
 }
 
 func verbOf(args []string) string {

@@ -173,11 +173,11 @@ func conclude(stderr io.Writer, v verdict.Verdict, err error) error {
 	var stopped interrupted
 	switch {
 	case errors.As(err, &stopped):
-		fmt.Fprintf(stderr, "farm: %v: what had not finished counts as infra, what had not begun is not in the table\n", stopped)
+		complain(stderr, fmt.Errorf("%w: what had not finished counts as infra, what had not begun is not in the table", stopped))
 	case errors.Is(err, results.ErrNotRecorded):
-		fmt.Fprintf(stderr, "farm: the run directory is not whole: %v\n", err)
+		complain(stderr, fmt.Errorf("the run directory is not whole: %w", err))
 	case err != nil:
-		fmt.Fprintf(stderr, "farm: %v\n", err)
+		complain(stderr, err)
 	}
 	switch {
 	case v == verdict.Infra || v == "" || err != nil && v.Good(): // "" is a run without a cell
