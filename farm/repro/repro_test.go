@@ -3,8 +3,10 @@
 package repro
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -162,10 +164,12 @@ func record(t *testing.T) (runs string) {
 		2: "TAP version 13\n1..2\nok 1 get_pa.PA-01\n# getpa.go:41: length = 4096, want 273\n# evidence get_pa.PA-02: IOMMU_IOAS_MAP=1\nnot ok 2 get_pa.PA-02\n",
 		3: "TAP version 13\n1..1\nok 1 f.v.dma_map\n",
 	}
+	console := bytes.NewBufferString("[    0.0] Linux version 7.3.4\n")
 	for _, one := range p.Programs {
 		if err := w.Event(results.Event{Running: &results.Running{ID: one.ID, Argv: one.Argv}}); err != nil {
 			t.Fatal(err)
 		}
+		fmt.Fprintf(console, "[    1.0] noiommu-farm: start %d %s\n[    1.1] noiommu-farm: end %d\n", one.ID, one.Name, one.ID)
 		w.First().Chunk(wire.Chunk{Run: one.ID, Stream: wire.Stdout, Data: []byte(output[one.ID])})
 		code := 0
 		if one.ID == 2 {
@@ -174,7 +178,7 @@ func record(t *testing.T) (runs string) {
 		w.Event(results.Event{Agent: &wire.ToHost{Exited: &wire.Exited{ID: one.ID, Code: code, Stdout: int64(len(output[one.ID]))}}})
 	}
 	w.Event(results.Event{Ended: &results.Ended{QEMU: "exit status 0", Shutdown: "guest-shutdown"}})
-	w.First().Console([]byte("[    0.0] Linux version 7.3.4\n"))
+	w.First().Console(console.Bytes())
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}

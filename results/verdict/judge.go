@@ -350,6 +350,11 @@ func judgeProgram(rec *results.Record, p results.Program, g *guest) (Program, er
 		out.Findings = append(out.Findings, f)
 		tell(severity(f), "%s", f.Title)
 	}
+	// A log that ends before the program does (a dead port, a file that was
+	// lost) is not a clean one.
+	if exit != nil && why.verdict == "" && !cons.ended[p.ID] {
+		tell(Infra, "the console does not come to the end of the program, so it cannot be called clean")
+	}
 	// The taint must tell the same story as the console.
 	if exit != nil && !found(out) {
 		if bits := exit.Taint &^ s.taintBefore[p.ID] & complaints; bits != 0 {

@@ -27,6 +27,7 @@ type tale struct {
 	exit    *wire.Exited // nil: the program never ended
 	after   []results.Event
 	noEnd   bool // the farm was killed
+	cut     bool // the console is as it stands here; otherwise it comes to the end of a program that did
 	ended   *results.Ended
 
 	cell    Verdict
@@ -171,6 +172,10 @@ func TestJudge(t *testing.T) {
 		{name: "a taint of user space", program: free, out: "1..1\nok 1 a\n", exit: &wire.Exited{ID: 1, Taint: 64}, cell: Pass, verdict: map[string]string{"a": "pass"}},
 		{name: "the console was dropped", program: free, out: "1..1\nok 1 a\n", exit: clean(0), ended: &results.Ended{ConsoleDropped: 7}, cell: Infra, reason: "7 bytes of the console", verdict: map[string]string{"a": "pass"}},
 		{name: "the kernel dropped messages", program: free, out: "1..1\nok 1 a\n", exit: clean(0), console: "** 12 printk messages dropped **\n", cell: Infra, reason: "12 printk messages", verdict: map[string]string{"a": "pass"}},
+		{name: "no console", program: free, out: "1..1\nok 1 a\n", exit: clean(0), cut: true, cell: Infra, reason: "does not come to the end", verdict: map[string]string{"a": "pass"}},
+		{name: "a console that ends with the program's test", program: planned, out: good, exit: clean(0), cut: true, console: strings.Split(fmt.Sprintf(markers, ""), "[    1.4]")[0], cell: Infra, reason: "does not come to the end",
+			verdict: map[string]string{"get_pa.PA-01": "pass", "get_pa.PA-04": "skip"}},
+		{name: "a console that has only the end", program: free, out: "1..1\nok 1 a\n", exit: clean(0), cut: true, console: "[    1.4] noiommu-farm: end 1\n", cell: Infra, reason: "does not come to the end", verdict: map[string]string{"a": "pass"}},
 		{name: "QEMU dies at power-off", program: free, out: "1..1\nok 1 a\n", exit: clean(0), ended: &results.Ended{QEMU: "signal: segmentation fault", Code: -1, Signal: 11}, cell: Infra, reason: "segmentation fault", verdict: map[string]string{"a": "pass"}},
 		{name: "QEMU fails at power-off", program: free, out: "1..1\nok 1 a\n", exit: clean(0), ended: &results.Ended{QEMU: "exit status 1", Code: 1, Stderr: "assertion"}, cell: Infra, reason: "assertion", verdict: map[string]string{"a": "pass"}},
 		{name: "resets instead of powering off", program: free, out: "1..1\nok 1 a\n", exit: clean(0), ended: &results.Ended{Shutdown: "guest-reset"}, cell: Crash, reason: "guest-reset", verdict: map[string]string{"a": "pass"}},
@@ -260,6 +265,9 @@ func (c tale) record(t *testing.T) *results.Record {
 	must(w.Event(results.Event{Running: &results.Running{ID: 1}}))
 	if c.out != "" {
 		must(w.First().Chunk(wire.Chunk{Run: 1, Stream: wire.Stdout, Data: []byte(c.out)}))
+	}
+	if c.exit != nil && !c.cut && !strings.Contains(c.console, "end 1") {
+		c.console = "[    1.0] noiommu-farm: start 1 x\n[    1.4] noiommu-farm: end 1\n" + c.console
 	}
 	must(w.First().Console([]byte(c.console)))
 	if c.exit != nil {

@@ -27,6 +27,7 @@ type consoleLog struct {
 	full      bool              // there were more findings than are kept
 	stuck     *console.Finding  // the panic that the host's NMI caused, to see where a guest hangs
 	took      map[timed]time.Duration
+	ended     map[uint32]bool // the programs whose end is marked, by ID
 }
 
 // timed is a test whose beginning and end are marked.
@@ -62,6 +63,7 @@ func readConsole(log io.Reader, nmi bool) (*consoleLog, error) {
 	var tail []string
 	var dropped string
 	took := make(map[timed]time.Duration)
+	ended := make(map[uint32]bool)
 	var began time.Duration
 	emit := func(line string, _ int) {
 		number++
@@ -79,6 +81,9 @@ func readConsole(log io.Reader, nmi bool) (*consoleLog, error) {
 				took[timed{was.program, was.test}] = now - began
 			}
 			began = now
+			if w.program == 0 && was.program != 0 {
+				ended[was.program] = true
+			}
 		}
 	}
 	findings, err := console.Classify(io.TeeReader(log, writerFunc(func(p []byte) { lines.Feed(p, emit) })))
@@ -87,7 +92,7 @@ func readConsole(log io.Reader, nmi bool) (*consoleLog, error) {
 	}
 	lines.Flush(emit)
 
-	out := &consoleLog{tail: tail, dropped: dropped, took: took, full: len(findings) == console.MaxFindings}
+	out := &consoleLog{tail: tail, dropped: dropped, took: took, ended: ended, full: len(findings) == console.MaxFindings}
 	at := 0
 	for _, f := range findings {
 		for at+1 < len(windows) && windows[at+1].first <= f.First {
