@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,6 +18,11 @@ const (
 	savedMemoryDescriptor = 8
 	stateDescriptor       = 9
 )
+
+// saveTimeout bounds each time that QEMU is waited for: to save a guest, to let
+// it go on, to restore it. Each takes far less than a second; a QEMU that does
+// not answer any more must not hold its place for ever.
+const saveTimeout = 60 * time.Second
 
 // Saved is a guest as it was at one moment. Any number of guests can go on from
 // there at the same time: each sees that memory, and keeps what it writes to
@@ -43,19 +49,25 @@ func (g *Guest) Save(ctx context.Context) (_ *Saved, err error) {
 	if g.ram == nil {
 		return nil, errors.New("save guest: it was not booted to be saved")
 	}
-	if err := g.Monitor.Execute(ctx, "stop", nil, nil); err != nil {
+	limited, cancel := context.WithTimeout(ctx, saveTimeout)
+	defer cancel()
+	if err := g.Monitor.Execute(limited, "stop", nil, nil); err != nil {
 		return nil, fmt.Errorf("save guest: %w", err)
 	}
 	defer func() {
-		contErr := g.finalized(ctx)
+		// Not within what is left for the saving: the guest goes on also when
+		// that took too long.
+		limited, cancel := context.WithTimeout(ctx, saveTimeout)
+		defer cancel()
+		contErr := g.finalized(limited)
 		if contErr == nil {
-			contErr = g.Monitor.Execute(ctx, "cont", nil, nil)
+			contErr = g.Monitor.Execute(limited, "cont", nil, nil)
 		}
 		if contErr != nil {
 			err = errors.Join(err, fmt.Errorf("save guest: go on: %w", contErr))
 		}
 	}()
-	if err := g.migrate(ctx, "migrate"); err != nil {
+	if err := g.migrate(limited, "migrate"); err != nil {
 		if Refused(err) || errors.Is(err, errMigration) {
 			return nil, &NotSavableError{err.Error()}
 		}
@@ -120,6 +132,8 @@ func (s *Saved) Standby(ctx context.Context, options BootOptions) (*Standby, err
 // before it is told. The Guest is the caller's, as that of [Boot]; after an
 // error there is none.
 func (s *Standby) Restore(ctx context.Context) (*Guest, error) {
+	ctx, cancel := context.WithTimeout(ctx, saveTimeout)
+	defer cancel()
 	g := s.guest
 	err := g.migrate(ctx, "migrate-incoming")
 	if err == nil {
