@@ -30,6 +30,9 @@ import (
 // home is where the farm's own mutants are.
 const home = "suites/testdata/mutants"
 
+// usual is the source that the farm's own mutants are for.
+const usual = "debian:7.3"
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -53,7 +56,7 @@ func do(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("mutants", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	match := flags.String("match", "*", "only mutants whose name matches this `glob`")
-	kernel := flags.String("kernel", "debian:7.3", "the `source` that the patches are for, as farm run takes it")
+	kernel := flags.String("kernel", usual, "the `source` that the patches are for, as farm run takes it")
 	limit := flags.Duration("limit", 90*time.Minute, "give up on a mutant after this `time`")
 	older := flags.Bool("older", false, "what an older farm or suite caught counts as caught; only the rest is tried again")
 	recalled := flags.Bool("recalled", false, "try nothing: show what is remembered")
@@ -92,7 +95,8 @@ func do(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	var rows []row
 	printHead(stdout)
 	for _, m := range all {
-		r, ok := kept.recall(m)
+		r, ok := kept.recall(m, *kernel)
+		ok = ok && (*recalled || r.Found.Infra == "") // the farm may do better now
 		if ok && !*recalled && r.Version != b.tools.version {
 			o, _ := judge(m, r.Found)
 			ok = *older && (o == caught || o == quiet)
@@ -111,7 +115,7 @@ func do(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 			case err != nil:
 				f.Infra = or(f.Infra, err.Error())
 			}
-			r = result{Mutant: m.name, Version: b.tools.version, When: time.Now().UTC(), Seconds: time.Since(start).Seconds(), Found: f}
+			r = result{Mutant: m.name, Kernel: *kernel, Version: b.tools.version, When: time.Now().UTC(), Seconds: time.Since(start).Seconds(), Found: f}
 			if err := kept.keep(m, r); err != nil {
 				return err
 			}

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -17,7 +18,8 @@ import (
 // on where it was.
 type result struct {
 	Mutant  string    `json:"mutant"`
-	Version string    `json:"version"` // of the tools
+	Kernel  string    `json:"kernel,omitempty"` // as farm run takes it; "" is the usual one
+	Version string    `json:"version"`          // of the tools
 	When    time.Time `json:"when"`
 	Seconds float64   `json:"seconds"`
 	Found   found     `json:"found"`
@@ -31,8 +33,9 @@ func (d memory) path(m mutant) string {
 	return filepath.Join(string(d), m.name+"-"+hex.EncodeToString(sum[:])[:12]+".json")
 }
 
-// recall is the last result of this very patch; ok says whether there is one.
-func (d memory) recall(m mutant) (r result, ok bool) {
+// recall is the last result of this very patch, if that was on this kernel; ok
+// says whether there is one.
+func (d memory) recall(m mutant, kernel string) (r result, ok bool) {
 	text, err := os.ReadFile(d.path(m))
 	if err != nil {
 		return result{}, false
@@ -40,7 +43,7 @@ func (d memory) recall(m mutant) (r result, ok bool) {
 	if err := json.Unmarshal(text, &r); err != nil {
 		return result{}, false // it will be tried again
 	}
-	return r, true
+	return r, cmp.Or(r.Kernel, usual) == kernel
 }
 
 func (d memory) keep(m mutant, r result) error {

@@ -338,19 +338,22 @@ func TestStatements(t *testing.T) {
 func TestMemory(t *testing.T) {
 	d := memory(t.TempDir())
 	m := mutant{name: "x", text: []byte("one")}
-	if _, ok := d.recall(m); ok {
+	if _, ok := d.recall(m, usual); ok {
 		t.Fatal("remembers what never was")
 	}
 	want := result{Mutant: "x", Version: "v", When: time.Unix(1, 0).UTC(), Seconds: 2, Found: found{Red: []string{"PA-02"}}}
 	if err := d.keep(m, want); err != nil {
 		t.Fatal(err)
 	}
-	got, ok := d.recall(m)
+	got, ok := d.recall(m, usual)
 	if d := cmp.Diff(want, got, cmp.AllowUnexported(found{})); !ok || d != "" {
 		t.Error(ok, d)
 	}
+	if _, ok := d.recall(m, "debian:7.2"); ok {
+		t.Error("takes another kernel for the same")
+	}
 	m.text = []byte("two")
-	if _, ok := d.recall(m); ok {
+	if _, ok := d.recall(m, usual); ok {
 		t.Error("takes another patch for the same")
 	}
 }

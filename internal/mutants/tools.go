@@ -15,7 +15,7 @@ import (
 // tools are the programs that a result depends on.
 type tools struct {
 	farm    string // path
-	version string // hash of the farm and of what it runs in a guest
+	version string // hash of the farm, of what it runs in a guest, and of the versions of compiler and QEMU
 }
 
 // buildTools builds the farm into a directory, and what the farm will build
@@ -34,6 +34,13 @@ func buildTools(ctx context.Context, dir string) (tools, error) {
 			return tools{}, fmt.Errorf("build %s: %w", program, err)
 		}
 		sum.Write(text)
+	}
+	for _, program := range []string{"gcc", "qemu-system-x86_64"} {
+		out, err := exec.CommandContext(ctx, program, "--version").Output()
+		if err != nil {
+			return tools{}, fmt.Errorf("ask %s for its version: %w", program, err)
+		}
+		sum.Write(out)
 	}
 	return tools{farm: filepath.Join(dir, "farm"), version: hex.EncodeToString(sum.Sum(nil))[:16]}, nil
 }
