@@ -148,20 +148,25 @@ func (g *gate) tryAgain(ctx context.Context, k Key, now, was result, had bool) (
 		// It may need what ran before it.
 		var w, b Rate
 		w, b, err = g.bothSides(ctx, k, now, was, had, true)
-		if w.Failed > 0 {
-			r.Whole, with, before = true, w, b
+		if before = before.plus(b); w.Failed > 0 {
+			r.Whole, with = true, w
+		} else {
+			with = with.plus(w)
 		}
 	}
 	if err != nil {
 		return r, err
 	}
-	r.With.Failed += with.Failed
-	r.With.Tried += with.Tried
-	r.Before.Failed += before.Failed
-	r.Before.Tried += before.Tried
-	r.Sure = sure(r.With, r.Before)
-	r.Flaky = r.With.Failed < r.With.Tried || r.Before.Failed > 0
+	r.count(with, before)
 	return r, nil
+}
+
+// count adds what further tries came to. A failure that could not be tried again
+// with the patch did not show every time.
+func (r *Repeated) count(with, before Rate) {
+	r.With, r.Before = r.With.plus(with), r.Before.plus(before)
+	r.Sure = sure(r.With, r.Before)
+	r.Flaky = with.Tried == 0 || r.With.Failed < r.With.Tried || r.Before.Failed > 0
 }
 
 // bothSides has a result tried again with the patch and, if it was there, before

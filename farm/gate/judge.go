@@ -75,17 +75,26 @@ func (g *gate) judge(ctx context.Context, h *history, s *State) error {
 		g.locate(ctx, found, all)
 	}
 	g.report.Found = append(g.report.Found, found...)
+	s.Verdict = ofFound(found)
 	switch {
-	case slices.ContainsFunc(found, Difference.confirmed):
-		s.Verdict = verdict.Fail
-	case infra, slices.ContainsFunc(found, Difference.untried):
+	case s.Verdict != verdict.Pass:
+	case infra:
 		s.Verdict = verdict.Infra
 	case len(s.Cells) == 0 && (s.Index > 0 || len(s.Builds) == 0):
 		s.Verdict = verdict.Skip // a patch that did not boot has not passed
-	default:
-		s.Verdict = verdict.Pass
 	}
 	return nil
+}
+
+// ofFound is the verdict of a state's differences alone.
+func ofFound(found []Difference) verdict.Verdict {
+	switch {
+	case slices.ContainsFunc(found, Difference.confirmed):
+		return verdict.Fail
+	case slices.ContainsFunc(found, Difference.unclear):
+		return verdict.Infra
+	}
+	return verdict.Pass
 }
 
 // withoutGuest are the results of a state that no guest was needed for.

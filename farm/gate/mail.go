@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"noiommu-farm/results/report"
+	"noiommu-farm/results/verdict"
 )
 
 // width is how long a line of a mail may be, in columns.
@@ -124,7 +125,7 @@ func (r *Report) guilty(b *strings.Builder, d Difference) {
 	}
 	literal(b, d.Reason)
 	if d.Kind == TestFails && d.Repeated.Done {
-		para(b, "", "It "+strings.ToLower(d.Repeated.text()[:1])+d.Repeated.text()[1:]+".")
+		para(b, "", "It "+d.Repeated.counts()+".")
 	}
 	if len(d.Console) > 0 {
 		if d.Kind != BuildFails {
@@ -163,11 +164,17 @@ func (r *Report) innocent(b *strings.Builder) {
 	switch {
 	case r.Series.Patches == 0:
 		para(b, "", "the series has no patches.")
+	case r.Verdict == verdict.Infra:
+		para(b, "", fmt.Sprintf("the farm could not judge this series (%d patches on %s): %s.", r.Series.Patches, r.Base, strings.TrimPrefix(r.Headline(), "INFRA: ")))
+	case !slices.ContainsFunc(r.States[1:], func(s State) bool { return len(s.Cells) > 0 }):
+		para(b, "", fmt.Sprintf("nothing was booted for this series (%d patches on %s).", r.Series.Patches, r.Base))
 	default:
-		para(b, "", fmt.Sprintf("each state of this series (%d patches on %s) was built and booted, and kept the promises of VFIO's no-IOMMU mode that were tested.", r.Series.Patches, r.Base))
+		para(b, "", fmt.Sprintf("each state of this series (%d patches on %s) that can show in what was tested was built and booted, and kept the promises of VFIO's no-IOMMU mode that were tested.", r.Series.Patches, r.Base))
 	}
 	for _, d := range r.flaky() {
-		para(b, "", fmt.Sprintf("One result did not repeat, with %s: %s. It %s.", r.patch(d.Patch), d.line(), d.Repeated.text()))
+		if d.Repeated.Done {
+			para(b, "", fmt.Sprintf("One result did not repeat, with %s: %s. It %s.", r.patch(d.Patch), d.line(), d.Repeated.counts()))
+		}
 	}
 }
 

@@ -146,6 +146,8 @@ type Rate struct {
 	Tried  int `json:"tried"`
 }
 
+func (r Rate) plus(o Rate) Rate { return Rate{r.Failed + o.Failed, r.Tried + o.Tried} }
+
 func (r Rate) String() string { return fmt.Sprintf("%d of %d", r.Failed, r.Tried) }
 
 // maxExcerpt is how many lines of the console a difference shows.
@@ -186,11 +188,23 @@ func (d Difference) name() string {
 	return d.Key.Program + " " + d.Key.Test
 }
 
-// confirmed says whether the difference is the patch's.
-func (d Difference) confirmed() bool { return !d.Repeated.Flaky }
+// enoughBefore is how often a result must have held before the patch for one
+// that fails now and then with it to be the patch's.
+const enoughBefore = 3
 
-// untried says whether nobody knows if the difference is the patch's: it was not
-// repeated, and those that were did not show every time.
+// confirmed says whether the difference is the patch's: it shows every time with
+// the patch, or more than once, and never before it.
+func (d Difference) confirmed() bool {
+	r := d.Repeated
+	return !r.Flaky || r.With.Failed >= 2 && r.Before.Failed == 0 && r.Before.Tried >= enoughBefore
+}
+
+// unclear says whether nobody knows if the difference is the patch's: it did not
+// show often enough, and never before the patch.
+func (d Difference) unclear() bool { return !d.confirmed() && d.Repeated.Before.Failed == 0 }
+
+// untried says whether a difference is unclear because it was not repeated: there
+// were too many that did not show every time.
 func (d Difference) untried() bool { return d.Repeated.Flaky && !d.Repeated.Done }
 
 // distance orders the differences of a patch: what needs no guest, then what is

@@ -27,6 +27,10 @@ func (r *Report) Headline() string {
 		return fmt.Sprintf("FAIL %s %q: %s", r.patch(d.Patch), s.Subject, d.line())
 	case r.Verdict == verdict.Infra && slices.ContainsFunc(r.Found, Difference.untried):
 		return "INFRA: too many results do not repeat to say what the series breaks"
+	case r.Verdict == verdict.Infra && slices.ContainsFunc(r.Found, Difference.unclear):
+		i := slices.IndexFunc(r.Found, Difference.unclear)
+		d := r.Found[i]
+		return fmt.Sprintf("INFRA: nobody knows whether %s breaks %s: it %s", r.patch(d.Patch), d.name(), d.Repeated.counts())
 	case r.Verdict == verdict.Infra:
 		return "INFRA: the farm failed, which says nothing of the series"
 	case r.Series.Patches == 0:
@@ -240,20 +244,33 @@ func (d Difference) details() []string {
 		lines = append(lines, d.Reason)
 	}
 	if d.Kind == TestFails && d.Repeated.Done {
-		lines = append(lines, d.Repeated.text())
+		lines = append(lines, d.repeated())
 	}
 	return lines
 }
 
-func (r Repeated) text() string {
+// repeated says how often the difference showed, and what that makes of it.
+func (d Difference) repeated() string {
+	text := d.Repeated.counts()
+	switch {
+	case d.unclear():
+		text = "UNCLEAR: " + text
+	case !d.confirmed():
+		text = "FLAKY: " + text
+	}
+	return text
+}
+
+// counts are in words how often something failed on either side.
+func (r Repeated) counts() string {
 	text := fmt.Sprintf("fails %s with the patch", r.With)
 	if r.Before.Tried > 0 {
 		text += fmt.Sprintf(", %s before it (%.1f %% sure)", r.Before, 100*r.Sure)
 	} else {
 		text += ", new with it"
 	}
-	if r.Flaky {
-		text = "FLAKY: " + text
+	if r.Flaky && r.With.Failed < r.With.Tried {
+		text += "; not every time"
 	}
 	if r.Whole {
 		text += "; not when it runs alone"

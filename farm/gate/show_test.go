@@ -38,7 +38,8 @@ func sample() *Report {
 	also.Finding, also.Console = also.Reason, []string{"BUG: kernel NULL pointer dereference, address: 0000000000000008", "RIP: 0010:iopt_get_phys+0x1f/0x320", "\x1b[2Jhostile"}
 	also.Repeated = Repeated{Done: true, With: Rate{4, 4}, Before: Rate{0, 4}, Sure: 0.98}
 	flaky := describe(5, Key{Point{all, intel}, "vfio/vfio_pci_device_test", "fixture.test"}, result{Failure: failure.Failure{Verdict: verdict.Timeout}, reason: "stopped after 6m0s"})
-	flaky.Repeated = Repeated{Done: true, Whole: true, With: Rate{1, 4}, Before: Rate{0, 4}, Sure: 0.5, Flaky: true}
+	flaky.Repeated = Repeated{Done: true, Whole: true, With: Rate{1, 4}, Before: Rate{1, 4}, Flaky: true}
+	flaky.Repeated.Sure = sure(Rate{1, 4}, Rate{1, 4})
 	cells := func(pass, fail int) []Cell {
 		return []Cell{{Point: point, Name: "c", Verdict: verdict.Pass, Counts: verdict.Counts{verdict.Pass: pass, verdict.Fail: fail, verdict.Skip: 7}}}
 	}
@@ -131,12 +132,16 @@ func TestGolden(t *testing.T) {
 func TestHeadline(t *testing.T) {
 	infra := sample()
 	infra.Found, infra.Verdict = nil, verdict.Infra
+	once := sample()
+	once.Found, once.Verdict = once.Found[3:], verdict.Infra
+	once.Found[0].Repeated = Repeated{Done: true, With: Rate{1, 7}, Before: Rate{0, 7}, Flaky: true}
 	empty := &Report{Verdict: verdict.Pass, Base: "debian:7.3", States: []State{{}}}
 	for want, r := range map[string]*Report{
 		`FAIL patch 3/5 "iommufd: Start the contiguous length at a whole page": PA-02: `: sample(),
 		"PASS: each of 2 patches builds, boots and passes on debian:7.3":                 passes(),
 		`FAIL patch 1/1 "iommufd: Cache the last IOVA in iopt_get_phys()": KC-12: `:      breaksBuild(),
-		"INFRA":                     infra,
+		"INFRA: the farm failed": infra,
+		"INFRA: nobody knows whether patch 5/5 breaks vfio/vfio_pci_device_test fixture.test: it fails 1 of 7 with the patch, 0 of 7 before it": once,
 		"PASS: the series is empty": empty,
 	} {
 		if got := r.Headline(); !strings.HasPrefix(got, want) {
