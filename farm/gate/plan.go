@@ -90,10 +90,18 @@ var (
 	nothing   = []string{}
 )
 
+// selftestHarness is what every selftest includes or is built by.
+var selftestHarness = []string{
+	"tools/testing/selftests/lib.mk", "tools/testing/selftests/kselftest.h", "tools/testing/selftests/kselftest_harness.h",
+}
+
 // rules are looked through in order; the first that has the file is the one.
 var rules = []rule{
 	{[]string{"Documentation/", "MAINTAINERS", "CREDITS", ".mailmap", "LICENSES/", "samples/"}, nothing, nothing, "no kernel has it"},
 	{[]string{"tools/testing/selftests/vfio/", "tools/testing/selftests/iommu/"}, []string{all}, []string{intel}, "only the selftest changes"},
+	{selftestHarness, []string{all}, []string{intel}, "only selftests have it"},
+	// kbuild makes objtool of these, and runs it on every object; the selftests include some.
+	{[]string{"tools/objtool/", "tools/lib/", "tools/build/", "tools/scripts/", "tools/include/", "tools/arch/"}, nil, nil, ""},
 	{[]string{"tools/"}, nothing, nothing, "no kernel and no test of the farm has it"},
 	{[]string{"drivers/vfio/group.c"}, withGroup, nil, "built only with VFIO_GROUP"},
 	{[]string{"drivers/vfio/container.c"}, []string{all, group, off, mod, debug}, nil, "built only with VFIO_CONTAINER"},
@@ -195,6 +203,10 @@ func selftests(touched []string, l Level, at []Point) []string {
 	var some []string
 	whole := l != Quick
 	for _, f := range touched {
+		if slices.Contains(selftestHarness, f) {
+			whole = true
+			continue
+		}
 		rest, ok := strings.CutPrefix(f, "tools/testing/selftests/vfio/")
 		if !ok {
 			continue

@@ -54,6 +54,8 @@ func TestPlanFor(t *testing.T) {
 		"a selftest":        {[]string{"tools/testing/selftests/vfio/vfio_pci_device_test.c"}, Quick, at("noiommu@intel"), []string{"vfio/vfio_pci_device_test"}, false, "only the selftest"},
 		"a new selftest":    {[]string{"tools/testing/selftests/vfio/Makefile", "tools/testing/selftests/vfio/new_test.c"}, Quick, at("noiommu@intel"), []string{"vfio", "vfio/new_test"}, false, ""},
 		"their library":     {[]string{"tools/testing/selftests/vfio/lib/libvfio.c"}, Quick, at("noiommu@intel"), []string{"vfio"}, false, ""},
+		"all selftests":     {[]string{"tools/testing/selftests/kselftest_harness.h"}, Quick, at("noiommu@intel"), []string{"vfio"}, false, "only selftests"},
+		"objtool":           {[]string{"tools/objtool/check.c"}, Quick, at("noiommu@none", "noiommu@intel"), nil, false, ""},
 		"another selftest":  {[]string{"tools/testing/selftests/net/x.c"}, Core, nil, nil, false, "no test of the farm"},
 		"nothing":           {nil, Core, nil, nil, false, "no file is touched"},
 		"a name that lies":  {[]string{"drivers/vfio/group.c.orig"}, Core, everything, []string{"vfio"}, false, ""},
