@@ -74,7 +74,7 @@ func (s *session) shakeHands() *session {
 // run asks for a program and waits until it has started.
 func (s *session) run(id uint32, script string) {
 	s.t.Helper()
-	s.send(wire.ToGuest{Run: &wire.Run{ID: id, Name: "a test", Argv: shell(script), TimeoutMS: 60_000}})
+	s.send(wire.ToGuest{Run: &wire.Run{ID: id, Name: "a test", Argv: shell(script), TimeoutMS: 600_000}})
 	if m := s.recv(); m.Started == nil || m.Started.ID != id {
 		s.t.Fatalf("answer to run: %+v %+v", m, m.Error)
 	}
@@ -161,7 +161,7 @@ func TestFlood(t *testing.T) {
 			continue
 		}
 		if m.Exited == nil || m.Exited.Stdout != size || m.Exited.Code != 0 {
-			t.Errorf("%d pings, then %+v", n, m)
+			t.Fatalf("%d pings, then %+v", n, m)
 		}
 		break
 	}

@@ -517,7 +517,7 @@ func TestBadRequests(t *testing.T) {
 // The machine's faults are not the kernel's.
 func TestBadMachine(t *testing.T) {
 	l := newLab(t)
-	write(t, filepath.Join(l.tree, "init/main.c"), "#error gcc: fatal error: Killed signal terminated program cc1\n")
+	write(t, filepath.Join(l.tree, "scripts/pause.sh"), "echo 'gcc: fatal error: Killed signal terminated program cc1' >&2; exit 1\n")
 	_, err := l.cache.Build(t.Context(), l.request(t), nil)
 	if fault.ExitCode(err) != fault.ExitInfra {
 		t.Errorf("exit code %d: %v", fault.ExitCode(err), err)

@@ -79,6 +79,8 @@ func converse(t *testing.T, scale float64, play script) (*verdict.Cell, error) {
 	case end != nil:
 		rec.Event(results.Event{Infra: &results.Infra{Err: end.Error()}})
 	}
+	// The kernel's log comes on a line of its own, whole.
+	rec.First().Console([]byte(wire.Marker + " start 1 p\n" + wire.Marker + " end 1\n"))
 	for _, conn := range []net.Conn{host, guest, outHost, outGuest} {
 		conn.Close()
 	}
