@@ -151,7 +151,8 @@ func (s *session) putBack(ctx context.Context, id uint32) error {
 
 // end ends the guest, however the conversation ended, and closes the record of
 // it. A guest that is not needed any more is let down by its own kernel, or
-// thrown away when all that it had to say of that program was read.
+// thrown away when the log was read to the end of that program: what its kernel
+// would complain of a grace period later is not heard.
 func (s *session) end(ctx context.Context, how error, thrown uint32) error {
 	defer s.guest.Close()
 	defer s.requests.close()
