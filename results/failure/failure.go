@@ -23,7 +23,7 @@ import (
 type Failure struct {
 	Verdict verdict.Verdict `json:"verdict"`
 	Text    string          `json:"text,omitempty"`    // see [Steady]
-	Crashes []Crash         `json:"crashes,omitempty"` // each once, sorted by title
+	Crashes []Crash         `json:"crashes,omitempty"` // each once, sorted
 }
 
 // Crash is one complaint of the kernel.
@@ -53,10 +53,18 @@ func of(v verdict.Verdict, reason string, findings []console.Finding) Failure {
 	for _, one := range findings {
 		f.Crashes = append(f.Crashes, Crash{Title: Steady(one.Title), Stack: one.Stack()})
 	}
-	slices.SortStableFunc(f.Crashes, func(a, b Crash) int { return cmp.Compare(a.Title, b.Title) })
-	f.Crashes = slices.CompactFunc(f.Crashes, func(a, b Crash) bool { return a.Title == b.Title })
+	slices.SortFunc(f.Crashes, Crash.compare)
+	f.Crashes = slices.CompactFunc(f.Crashes, Crash.equal)
 	return f
 }
+
+// compare tells complaints apart that came another way: one with the title of
+// another is not excused by it.
+func (c Crash) compare(d Crash) int {
+	return cmp.Or(cmp.Compare(c.Title, d.Title), slices.Compare(c.Stack, d.Stack))
+}
+
+func (c Crash) equal(d Crash) bool { return c.compare(d) == 0 }
 
 var (
 	address  = regexp.MustCompile(`\b(?:0x)?[0-9a-f]*[0-9][0-9a-f]*\b`)
@@ -84,21 +92,24 @@ func (f Failure) Difference(expected Failure) string {
 	if f.Text != expected.Text {
 		return fmt.Sprintf("%q instead of %q", f.Text, expected.Text)
 	}
-	for _, want := range expected.Crashes {
-		i := slices.IndexFunc(f.Crashes, func(c Crash) bool { return c.Title == want.Title })
-		if i < 0 {
-			return fmt.Sprintf("without %q", want.Title)
+	missing, more := without(expected.Crashes, f.Crashes), without(f.Crashes, expected.Crashes)
+	for _, want := range missing {
+		for _, got := range more {
+			if got.Title == want.Title {
+				return fmt.Sprintf("%q came by %s instead of %s", want.Title, stack(got.Stack), stack(want.Stack))
+			}
 		}
-		if got := f.Crashes[i]; !slices.Equal(got.Stack, want.Stack) {
-			return fmt.Sprintf("%q came by %s instead of %s", want.Title, stack(got.Stack), stack(want.Stack))
-		}
+		return fmt.Sprintf("without %q, by %s", want.Title, stack(want.Stack))
 	}
-	for _, got := range f.Crashes {
-		if !slices.ContainsFunc(expected.Crashes, func(c Crash) bool { return c.Title == got.Title }) {
-			return fmt.Sprintf("with %q besides", got.Title)
-		}
+	for _, got := range more {
+		return fmt.Sprintf("with %q besides, by %s", got.Title, stack(got.Stack))
 	}
 	return ""
+}
+
+// without are the complaints that are not among others.
+func without(all, others []Crash) []Crash {
+	return slices.DeleteFunc(slices.Clone(all), func(c Crash) bool { return slices.ContainsFunc(others, c.equal) })
 }
 
 func stack(functions []string) string {

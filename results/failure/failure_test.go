@@ -49,20 +49,32 @@ func warned(t *testing.T, caller string) verdict.Test {
 	return verdict.Test{Verdict: verdict.Fail, Reason: findings[0].Title, Findings: findings}
 }
 
+// both is the same warning, which came two ways.
+func both(t *testing.T, one, other string) verdict.Test {
+	t.Helper()
+	test := warned(t, one)
+	test.Findings = append(test.Findings, warned(t, other).Findings...)
+	return test
+}
+
 func TestDifference(t *testing.T) {
 	plain := verdict.Test{Verdict: verdict.Fail, Reason: "x.go:3: address = 0x1234567, want 0x7654321"}
 	for name, c := range map[string]struct {
 		a, b verdict.Test
 		want string // contained in the difference; empty is the same
 	}{
-		"the same":          {plain, plain, ""},
-		"another address":   {plain, verdict.Test{Verdict: verdict.Fail, Reason: "x.go:3: address = 0x7777777, want 0x8888888"}, ""},
-		"another assertion": {verdict.Test{Verdict: verdict.Fail, Reason: "x.go:9: no"}, plain, "x.go:9"},
-		"passed":            {verdict.Test{Verdict: verdict.Pass}, plain, "pass instead of fail"},
-		"same warning":      {warned(t, "iommufd_fops_release"), warned(t, "iommufd_fops_release"), ""},
-		"another way there": {warned(t, "iommufd_destroy"), warned(t, "iommufd_fops_release"), "iommufd_destroy instead of"},
-		"no warning":        {verdict.Test{Verdict: verdict.Fail, Reason: warned(t, "f").Reason}, warned(t, "f"), "without"},
-		"one more warning":  {warned(t, "f"), verdict.Test{Verdict: verdict.Fail, Reason: warned(t, "f").Reason}, "besides"},
+		"the same":                  {plain, plain, ""},
+		"another address":           {plain, verdict.Test{Verdict: verdict.Fail, Reason: "x.go:3: address = 0x7777777, want 0x8888888"}, ""},
+		"another assertion":         {verdict.Test{Verdict: verdict.Fail, Reason: "x.go:9: no"}, plain, "x.go:9"},
+		"passed":                    {verdict.Test{Verdict: verdict.Pass}, plain, "pass instead of fail"},
+		"same warning":              {warned(t, "iommufd_fops_release"), warned(t, "iommufd_fops_release"), ""},
+		"another way there":         {warned(t, "iommufd_destroy"), warned(t, "iommufd_fops_release"), "iommufd_destroy instead of"},
+		"no warning":                {verdict.Test{Verdict: verdict.Fail, Reason: warned(t, "f").Reason}, warned(t, "f"), "without"},
+		"the same in another order": {both(t, "f", "g"), both(t, "g", "f"), ""},
+		"one more way there":        {both(t, "f", "g"), warned(t, "f"), "besides, by iommu_device_release_dma_owner < iommufd_device_destroy < g"},
+		"one way there less":        {warned(t, "f"), both(t, "f", "g"), "without"},
+		"one of two ways is new":    {both(t, "f", "h"), both(t, "f", "g"), "h instead of"},
+		"one more warning":          {warned(t, "f"), verdict.Test{Verdict: verdict.Fail, Reason: warned(t, "f").Reason}, "besides"},
 	} {
 		got := Of(c.a).Difference(Of(c.b))
 		if c.want == "" && got != "" || !strings.Contains(got, c.want) {

@@ -63,6 +63,12 @@ func TestFingerprint(t *testing.T) {
 	if a, b := warned(t, "f"), warned(t, "g"); print(a) == print(b) {
 		t.Error("a warning that came another way has the same fingerprint")
 	}
+	if a, b := warned(t, "f"), both(t, "f", "g"); print(a) == print(b) {
+		t.Error("a warning that came another way too has the fingerprint of the one")
+	}
+	if a, b := both(t, "f", "g"), both(t, "g", "f"); print(a) != print(b) {
+		t.Error("the fingerprint depends on which came first")
+	}
 }
 
 // crashed is a cell that a warning, taken for a crash, ended in its second
