@@ -174,12 +174,12 @@ func (r *Repeated) count(with, before Rate) {
 func (g *gate) bothSides(ctx context.Context, k Key, now, was result, had, whole bool) (with, before Rate, err error) {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() (err error) {
-		with, err = g.tries(ctx, k, now, whole)
+		with, err = g.retry(ctx, k, now, whole)
 		return err
 	})
 	if had {
 		group.Go(func() (err error) {
-			before, err = g.tries(ctx, k, was, whole)
+			before, err = g.retry(ctx, k, was, whole)
 			return err
 		})
 	}

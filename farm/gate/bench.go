@@ -30,7 +30,7 @@ func (g *gate) bench(ctx context.Context, baseID string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	guests, err := g.guests()
+	guests, err := g.planned()
 	if err != nil {
 		return "", err
 	}
@@ -38,9 +38,9 @@ func (g *gate) bench(ctx context.Context, baseID string) (string, error) {
 	return hex.EncodeToString(sum[:16]), nil
 }
 
-// guests are those of a base at every point, without the kernel's own selftests,
-// as text.
-func (g *gate) guests() ([]byte, error) {
+// planned are the guests of a base at every point, without the kernel's own
+// selftests, as text.
+func (g *gate) planned() ([]byte, error) {
 	var cells []matrix.Cell
 	for _, p := range points(Full) {
 		cell := g.cell(&State{}, p)

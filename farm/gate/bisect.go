@@ -57,12 +57,8 @@ const maxTries = 20
 // every time is tried so often in every state that a good one is bad by luck
 // with less than one percent.
 func Bisect(ctx context.Context, opt Options, at Point, test string) (*Bisection, error) {
-	g := &gate{Options: opt}
-	if g.Tell == nil {
-		g.Tell = func(runner.Progress) {}
-	}
-	var err error
-	if g.base, err = kernels.ParseSource(opt.Base); err != nil {
+	g, err := newGate(opt)
+	if err != nil {
 		return nil, err
 	}
 	if _, err := g.sourceID(ctx, len(opt.Series.Patches)); err != nil {
@@ -176,7 +172,7 @@ func (g *gate) probe(ctx context.Context, i int, at Point, test string) (Probe, 
 		cell.Selection = matrix.Selection{Suites: []string{test}}
 	}
 	if i > 0 {
-		cell.Series = seriesName
+		cell.Series = g.Series.Spec
 	}
 	_, err = g.Cache.Build(ctx, kernels.Request{Source: g.source(i), Config: config}, func(now kernels.Progress) {
 		g.Tell(runner.Progress{Cell: stateName(i, g.Series), Build: &now})
@@ -191,7 +187,7 @@ func (g *gate) probe(ctx context.Context, i int, at Point, test string) (Probe, 
 	}
 	out, err := runner.Run(ctx, matrix.Plan{Cells: []matrix.Cell{cell}}, runner.Options{
 		Cache: g.Cache, Images: g.Images, Runs: g.Runs, Jobs: 1, Command: g.Command, Tell: g.Tell,
-		Series: map[string]series.Series{seriesName: g.Series.First(i)},
+		Series: map[string]series.Series{g.Series.Spec: g.Series.First(i)},
 	})
 	var unasked *fault.Usage
 	switch {

@@ -56,12 +56,13 @@ func resultsOf(judged *verdict.Cell, cell Cell) map[Key]result {
 
 // history is what is known of every key after each state.
 type history struct {
-	now   map[Key]result
-	since map[Key]int // the state that a failure came with
+	now   map[Key]result // as it was when it was last there
+	since map[Key]int    // the state that a failure came with
+	gone  map[Key]bool   // what is not there any more; see [history.missing]
 }
 
 func newHistory() *history {
-	return &history{now: make(map[Key]result), since: make(map[Key]int)}
+	return &history{now: make(map[Key]result), since: make(map[Key]int), gone: make(map[Key]bool)}
 }
 
 // order sorts keys as the plan has them: by configuration, topology, statement.
@@ -97,8 +98,8 @@ func (h *history) step(index int, results map[Key]result) (brought []Key, before
 		case r.Verdict == verdict.Infra:
 			continue // says nothing
 		case !r.bad():
-			if known && was.bad() {
-				mended = append(mended, Inherited{k, h.since[k]})
+			if since, broken := h.since[k]; broken {
+				mended = append(mended, Inherited{k, since})
 			}
 			delete(h.since, k)
 		case known && was.bad() && !worse(r, was):
@@ -111,6 +112,7 @@ func (h *history) step(index int, results map[Key]result) (brought []Key, before
 			h.since[k] = index
 		}
 		h.now[k] = r
+		delete(h.gone, k)
 	}
 	for k, since := range h.since {
 		if since < index {

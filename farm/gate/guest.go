@@ -101,11 +101,7 @@ func (g *gate) run(ctx context.Context, s *State) error {
 		at[cell.Name] = p
 	}
 	for attempt := 0; attempt < 2 && len(plan.Cells) > 0; attempt++ {
-		out, err := runner.Run(ctx, plan, runner.Options{
-			Cache: g.Cache, Images: g.Images, Runs: filepath.Join(g.dir, runsDir), Jobs: g.Jobs,
-			Series:  map[string]series.Series{seriesName: g.Series.First(s.Index)},
-			Command: g.Command, Tell: g.Tell, Isolation: isolation,
-		})
+		out, err := g.guests(ctx, s.Index, plan)
 		if out == nil || ctx.Err() != nil {
 			return err
 		}
@@ -132,8 +128,23 @@ func (g *gate) run(ctx context.Context, s *State) error {
 	return nil
 }
 
-// seriesName is what the plan's cells call the series.
-const seriesName = "the series"
+// runGuests runs the cells of a state.
+func (g *gate) runGuests(ctx context.Context, state int, plan matrix.Plan) (*runner.Outcome, error) {
+	return runner.Run(ctx, plan, runner.Options{
+		Cache: g.Cache, Images: g.Images, Runs: filepath.Join(g.dir, runsDir), Jobs: g.Jobs,
+		Series:  map[string]series.Series{g.Series.Spec: g.Series.First(state)},
+		Command: g.Command, Tell: g.Tell, Isolation: isolation,
+	})
+}
+
+// readCell judges a cell from its record.
+func readCell(c Cell) (*verdict.Cell, error) {
+	rec, err := results.ReadCell(c.Dir)
+	if err != nil {
+		return nil, err
+	}
+	return verdict.Judge(rec)
+}
 
 // devices are under test in every cell.
 func devices(p Point) []string {
@@ -151,7 +162,7 @@ func (g *gate) cell(s *State, p Point) matrix.Cell {
 		Guest: matrix.Guest{Devices: devices(p), CPUs: 1, MemoryMiB: 512, Hugepages: 64, Append: Watchful},
 	}
 	if s.Index > 0 {
-		c.Series = seriesName
+		c.Series = g.Series.Spec
 	}
 	for _, st := range contract.Statements {
 		if (st.Core() || g.Level == Full) && (!st.Nightly || g.Level == Full) {

@@ -9,14 +9,13 @@ import (
 	"slices"
 
 	"noiommu-farm/internal/fault"
-	"noiommu-farm/results"
 	"noiommu-farm/results/failure"
 	"noiommu-farm/results/verdict"
 )
 
 // usable refuses a base that says nothing: it builds with no configuration, or
 // the farm failed at it.
-func usable(s State) error {
+func usable(s *State) error {
 	if i := slices.IndexFunc(s.Builds, func(b Build) bool { return b.Error != "" }); i >= 0 &&
 		!slices.ContainsFunc(s.Builds, func(b Build) bool { return b.Error == "" }) {
 		return &fault.Kernel{Stage: "build the base with " + s.Builds[i].Config, Err: errors.New(s.Builds[i].Error), Log: s.Builds[i].Log}
@@ -26,23 +25,34 @@ func usable(s State) error {
 			return fmt.Errorf("cell %s: %s", c.Name, c.Reason)
 		}
 	}
+	if p, ok := s.unrun(); ok {
+		return fmt.Errorf("%s was not run", p)
+	}
 	return nil
+}
+
+// unrun is a point that a state should have booted and has no cell of.
+func (s *State) unrun() (Point, bool) {
+	for _, p := range s.Plan.Points {
+		if s.Boots && !slices.ContainsFunc(s.Cells, func(c Cell) bool { return c.Point == p }) {
+			return p, true
+		}
+	}
+	return Point{}, false
 }
 
 // judge holds a state against what was before it, has what is new repeated, and
 // says what the state is.
 func (g *gate) judge(ctx context.Context, h *history, s *State) error {
 	all := make(map[Key]result)
-	infra := false
+	cells := make(map[Point]*verdict.Cell)
+	_, infra := s.unrun()
 	for _, cell := range s.Cells {
-		rec, err := results.ReadCell(cell.Dir)
+		judged, err := g.read(cell)
 		if err != nil {
 			return err
 		}
-		judged, err := verdict.Judge(rec)
-		if err != nil {
-			return err
-		}
+		cells[cell.Point] = judged
 		infra = infra || judged.Verdict == verdict.Infra && judged.Reason != ""
 		for k, r := range resultsOf(judged, cell) {
 			all[k] = r
@@ -56,12 +66,15 @@ func (g *gate) judge(ctx context.Context, h *history, s *State) error {
 			infra = true // the farm lost a result that it had
 		}
 	}
+	missing := h.missing(s, cells, all)
+	infra = infra || missing.lost
 	brought, before, inherited, mended := h.step(s.Index, all)
-	s.Inherited, s.Mended = inherited, mended
+	s.Inherited, s.Mended, s.Gone, s.Skipped = inherited, mended, missing.gone, missing.skipped
 	var found []Difference
 	for _, k := range brought {
 		found = append(found, describe(s.Index, k, all[k]))
 	}
+	found = append(found, h.absent(s, missing)...)
 	for i := range found {
 		found[i].Again = g.again(found[i])
 	}

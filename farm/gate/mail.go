@@ -103,6 +103,9 @@ func (r *Report) guilty(b *strings.Builder, d Difference) {
 	case BuildFails:
 		what = fmt.Sprintf("this patch (%d of %d, %q) does not compile in a configuration that compiled before, applied to %s with the patches before it:",
 			d.Patch, r.Series.Patches, s.Subject, r.Base)
+	case ResultsGone:
+		what = fmt.Sprintf("tests that passed before this patch (%d of %d, %q) are not there any more with it, and it does not change them, applied to %s with the patches before it:",
+			d.Patch, r.Series.Patches, s.Subject, r.Base)
 	case TestFails:
 		if d.Statement == "" {
 			what = fmt.Sprintf("a test fails with this patch (%d of %d, %q), applied to %s with the patches before it:",
@@ -118,7 +121,7 @@ func (r *Report) guilty(b *strings.Builder, d Difference) {
 	if len(d.Source) > 0 {
 		para(b, "  ", "promised by "+strings.Join(d.Source, ", ")+" (lines of Linux 7.3.4)")
 	}
-	if d.Kind == TestFails {
+	if d.Kind == TestFails || d.Kind == ResultsGone {
 		para(b, "", fmt.Sprintf("What was seen, with %s:", d.Key.Point))
 	} else {
 		para(b, "", "What was seen:")
@@ -167,12 +170,12 @@ func (r *Report) innocent(b *strings.Builder) {
 	case r.Verdict == verdict.Infra:
 		para(b, "", fmt.Sprintf("the farm could not judge this series (%d patches on %s): %s.", r.Series.Patches, r.Base, strings.TrimPrefix(r.Headline(), "INFRA: ")))
 	case !slices.ContainsFunc(r.States[1:], func(s State) bool { return len(s.Cells) > 0 }):
-		para(b, "", fmt.Sprintf("nothing was booted for this series (%d patches on %s).", r.Series.Patches, r.Base))
+		para(b, "", fmt.Sprintf("for this series (%d patches on %s) %s.", r.Series.Patches, r.Base, r.nothing()))
 	default:
 		para(b, "", fmt.Sprintf("each state of this series (%d patches on %s) that can show in what was tested was built and booted, and kept the promises of VFIO's no-IOMMU mode that were tested.", r.Series.Patches, r.Base))
 	}
 	for _, d := range r.flaky() {
-		if d.Repeated.Done {
+		if d.Repeated.Done && d.Kind == TestFails {
 			para(b, "", fmt.Sprintf("One result did not repeat, with %s: %s. It %s.", r.patch(d.Patch), d.line(), d.Repeated.counts()))
 		}
 	}
@@ -180,6 +183,11 @@ func (r *Report) innocent(b *strings.Builder) {
 
 // tested says what was tested, what was not, and with what.
 func (r *Report) tested(b *strings.Builder) {
+	for _, s := range r.States {
+		for _, text := range r.disappeared(s) {
+			para(b, "", fmt.Sprintf("With %s: %s.", r.patch(s.Index), text))
+		}
+	}
 	para(b, "", "What was tested:")
 	for _, s := range r.States {
 		name := "the base"

@@ -211,18 +211,38 @@ func selftests(touched []string, l Level, at []Point) []string {
 		if !ok {
 			continue
 		}
-		name, isC := strings.CutSuffix(rest, ".c")
-		if !isC || strings.Contains(name, "/") {
-			whole = true // the library, or the makefile: it can be any of them
-			continue
+		if name := selftestOf(rest); name != "" {
+			some = append(some, "vfio/"+name)
+		} else {
+			whole = true
 		}
-		some = append(some, "vfio/"+name)
 	}
 	if whole {
 		// Those that the patch touches run even if they are off by default.
 		return append([]string{"vfio"}, some...)
 	}
 	return some
+}
+
+// selftestOf is the selftest that a file, below their directory, is the source
+// of; "" for the library and the makefile: it can be any of them.
+func selftestOf(file string) string {
+	name, isC := strings.CutSuffix(file, ".c")
+	if !isC || strings.Contains(name, "/") {
+		return ""
+	}
+	return name
+}
+
+// changesTest says whether files that a patch touches are of one of the kernel's
+// own test programs.
+func changesTest(touched []string, program string) bool {
+	dir, name, _ := strings.Cut(program, "/")
+	return strings.Contains(program, "/") && slices.ContainsFunc(touched, func(f string) bool {
+		rest, ok := strings.CutPrefix(f, "tools/testing/selftests/"+dir+"/")
+		one := selftestOf(rest)
+		return ok && (one == "" || one == name) || slices.Contains(selftestHarness, f)
+	})
 }
 
 // union is what is done for all of a list of plans: for the base, which each

@@ -60,6 +60,8 @@ type State struct {
 	Verdict   verdict.Verdict `json:"verdict,omitempty"`
 	Inherited []Inherited     `json:"inherited,omitempty"` // what still fails since an earlier state
 	Mended    []Inherited     `json:"mended,omitempty"`    // what failed before and passes now
+	Gone      []Key           `json:"gone,omitempty"`      // what passed before and has no result any more, which no failure explains
+	Skipped   []Key           `json:"skipped,omitempty"`   // what passed before and is skipped now, for a typed reason
 }
 
 // Promise is a statement of the contract that does not hold.
@@ -110,6 +112,7 @@ const (
 	KconfigFails Kind = "kconfig" // a statement of its Kconfig files does not hold
 	BuildFails   Kind = "build"   // a configuration does not compile
 	TestFails    Kind = "test"    // a test, a program or a boot fails
+	ResultsGone  Kind = "gone"    // tests that passed before are not there any more
 )
 
 // Difference is a failure that a patch brings.

@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,8 +14,10 @@ import (
 	"strings"
 	"time"
 
+	"noiommu-farm/farm/matrix"
 	"noiommu-farm/farm/runner"
 	"noiommu-farm/kernels"
+	"noiommu-farm/kernels/lock"
 	"noiommu-farm/kernels/series"
 	"noiommu-farm/results"
 	"noiommu-farm/results/verdict"
@@ -41,9 +42,30 @@ type Options struct {
 // A gate is one at work.
 type gate struct {
 	Options
+	hands
 	dir    string
 	base   kernels.Source
 	report *Report
+}
+
+// hands are all that a gate does with kernels and guests. A test has its own.
+type hands struct {
+	kconfig func(ctx context.Context, state int) ([]Promise, error)
+	compile func(ctx context.Context, state int, config string) (Build, error)
+	guests  func(ctx context.Context, state int, plan matrix.Plan) (*runner.Outcome, error)
+	read    func(Cell) (*verdict.Cell, error)
+	retry   func(ctx context.Context, k Key, r result, whole bool) (Rate, error)
+}
+
+func newGate(opt Options) (*gate, error) {
+	g := &gate{Options: opt}
+	if g.Tell == nil {
+		g.Tell = func(runner.Progress) {}
+	}
+	g.hands = hands{g.checkedKconfig, g.buildOne, g.runGuests, readCell, g.tries}
+	var err error
+	g.base, err = kernels.ParseSource(opt.Base)
+	return g, err
 }
 
 // head is gate.json: what a directory is the gate of.
@@ -65,12 +87,8 @@ const (
 // report is nil when nothing could be judged: a *fault.Usage for a series that
 // does not apply, a *fault.Kernel for a base that cannot be built.
 func Run(ctx context.Context, opt Options) (*Report, error) {
-	g := &gate{Options: opt}
-	if g.Tell == nil {
-		g.Tell = func(runner.Progress) {}
-	}
-	var err error
-	if g.base, err = kernels.ParseSource(opt.Base); err != nil {
+	g, err := newGate(opt)
+	if err != nil {
 		return nil, err
 	}
 	plans := make([]Plan, len(opt.Series.Patches)+1)
@@ -90,8 +108,13 @@ func Run(ctx context.Context, opt Options) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := g.open(bench); err != nil {
+	release, answer, err := g.open(ctx, bench)
+	if err != nil {
 		return nil, err
+	}
+	defer release()
+	if answer != nil {
+		return answer, nil
 	}
 	g.report = &Report{
 		Series: Series{
@@ -100,18 +123,26 @@ func Run(ctx context.Context, opt Options) (*Report, error) {
 		},
 		Base: opt.Base, BaseID: baseID, Level: opt.Level, Dir: g.dir,
 	}
+	if err := g.judgeAll(ctx, plans); err != nil {
+		return nil, err
+	}
+	return g.report, g.write()
+}
+
+// judgeAll judges the base and every patch, each with its plan, and all of them.
+func (g *gate) judgeAll(ctx context.Context, plans []Plan) error {
 	states, err := g.prepare(ctx, plans)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	h := newHistory()
 	for _, s := range states {
 		if err := g.finish(ctx, h, s); err != nil {
-			return nil, fmt.Errorf("%s: %w", stateName(s.Index, opt.Series), err)
+			return fmt.Errorf("%s: %w", stateName(s.Index, g.Series), err)
 		}
 	}
 	g.conclude()
-	return g.report, g.write()
+	return nil
 }
 
 // prepare does for every state what needs no guest. Only then it is known which
@@ -157,7 +188,7 @@ func (g *gate) finish(ctx context.Context, h *history, s *State) error {
 		return err
 	}
 	if s.Index == 0 {
-		if err := usable(*s); err != nil {
+		if err := usable(s); err != nil {
 			return err
 		}
 	}
@@ -187,33 +218,52 @@ func (g *gate) sourceID(ctx context.Context, n int) (string, error) {
 	return g.Cache.SourceID(ctx, g.source(n))
 }
 
-// open makes the gate's directory, or finds that of the same gate stopped.
-func (g *gate) open(bench string) error {
+// open makes the gate's directory, or finds that of the same gate stopped. Until
+// release no other process is in it. One that had to wait for the same gate, and
+// that one came to an answer, has this answer and nothing to do.
+func (g *gate) open(ctx context.Context, bench string) (release func(), answer *Report, err error) {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q %d", g.Base, g.Level, g.Series.IDs(), g.Series.MessageIDs(), g.Tries))
 	h := head{Key: hex.EncodeToString(sum[:8]), Bench: bench, Started: time.Now().UTC()}
 	g.dir = filepath.Join(g.Runs, "gate-"+h.Key)
-	text, err := os.ReadFile(filepath.Join(g.dir, headFile))
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-	case err != nil:
-		return fmt.Errorf("open gate: %w", err)
-	default:
-		var was head
-		if json.Unmarshal(text, &was) == nil && was.Key == h.Key && was.Bench == bench && !g.Fresh && !exists(filepath.Join(g.dir, reportFile)) {
-			g.note("going on with the gate that was begun at %s", was.Started.Format(time.DateTime))
-			return nil
+	waited := false
+	release, err = lock.Take(ctx, g.dir+".lock", func() {
+		waited = true
+		g.note("the same gate is at work in %s: waiting until it is over", g.dir)
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("open gate: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			release()
 		}
-		old := g.dir + "." + was.Started.Format("20060102-150405")
+	}()
+	var was head
+	switch err := readJSON(filepath.Join(g.dir, headFile), &was); {
+	case errors.Is(err, fs.ErrNotExist):
+	case err == nil && was.Key == h.Key && was.Bench == bench && !g.Fresh:
+		if !exists(filepath.Join(g.dir, reportFile)) {
+			g.note("going on with the gate that was begun at %s", was.Started.Format(time.DateTime))
+			return release, nil, nil
+		}
+		var its Report
+		if waited && readJSON(filepath.Join(g.dir, reportFile), &its) == nil && its.Verdict != verdict.Infra {
+			g.note("the other gate's answer is this one's")
+			return release, &its, nil
+		}
+		fallthrough
+	default:
+		old := g.dir + "." + was.Started.Format("20060102-150405.000000")
 		if err := os.Rename(g.dir, old); err != nil {
-			return fmt.Errorf("open gate: put the old one aside: %w", err)
+			return release, nil, fmt.Errorf("open gate: put the old one aside: %w", err)
 		}
 	}
 	for _, d := range []string{statesDir, runsDir} {
 		if err := os.MkdirAll(filepath.Join(g.dir, d), 0o755); err != nil {
-			return fmt.Errorf("open gate: %w", err)
+			return release, nil, fmt.Errorf("open gate: %w", err)
 		}
 	}
-	return results.WriteJSON(filepath.Join(g.dir, headFile), h)
+	return release, nil, results.WriteJSON(filepath.Join(g.dir, headFile), h)
 }
 
 func exists(path string) bool {
@@ -221,9 +271,9 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// conclude is the verdict of all.
+// conclude is the verdict of all. Where no patch was booted, nothing has passed.
 func (g *gate) conclude() {
-	v := verdict.Pass
+	v := verdict.Skip
 	for _, s := range g.report.States[1:] {
 		v = verdict.Worst(v, s.Verdict)
 	}

@@ -30,20 +30,62 @@ func (r *Report) Headline() string {
 	case r.Verdict == verdict.Infra && slices.ContainsFunc(r.Found, Difference.unclear):
 		i := slices.IndexFunc(r.Found, Difference.unclear)
 		d := r.Found[i]
-		return fmt.Sprintf("INFRA: nobody knows whether %s breaks %s: it %s", r.patch(d.Patch), d.name(), d.Repeated.counts())
+		why := "it " + d.Repeated.counts()
+		if d.Kind == ResultsGone {
+			why = d.Reason
+		}
+		return fmt.Sprintf("INFRA: nobody knows whether %s breaks %s: %s", r.patch(d.Patch), d.name(), why)
 	case r.Verdict == verdict.Infra:
 		return "INFRA: the farm failed, which says nothing of the series"
-	case r.Series.Patches == 0:
-		return "PASS: the series is empty"
+	case r.Verdict == verdict.Skip:
+		return "SKIP: " + r.nothing()
 	}
-	text := fmt.Sprintf("PASS: each of %d patches builds, boots and passes on %s", r.Series.Patches, r.Base)
-	if r.Series.Patches == 1 {
+	passed, gone := 0, 0
+	for _, s := range r.States[1:] {
+		if s.Verdict == verdict.Pass {
+			passed++
+		}
+		gone += len(r.disappeared(s))
+	}
+	text := fmt.Sprintf("PASS: each of %d patches builds, boots and passes on %s", passed, r.Base)
+	switch left := r.Series.Patches - passed; {
+	case left > 0:
+		text = fmt.Sprintf("PASS: %d of %d patches builds, boots and passes on %s; nothing was booted for the others", passed, r.Series.Patches, r.Base)
+	case passed == 1:
 		text = "PASS: the patch builds, boots and passes on " + r.Base
 	}
 	if n := len(r.flaky()); n > 0 {
 		text += fmt.Sprintf("; %d results did not repeat", n)
 	}
+	if gone > 0 {
+		text += "; it runs fewer tests than before"
+	}
 	return text
+}
+
+// nothing says of a series of which no patch was booted what was done for it, and
+// why no more.
+func (r *Report) nothing() string {
+	if r.Series.Patches == 0 {
+		return "nothing was run: the series is empty"
+	}
+	text := "nothing was run"
+	var why []string
+	for _, s := range r.States[1:] {
+		switch {
+		case len(s.Builds) > 0:
+			text = "nothing was booted"
+		case s.Plan.Kconfig && text == "nothing was run":
+			text = "nothing was run but the Kconfig statements"
+		}
+		for _, o := range s.Plan.Omitted {
+			at := slices.ContainsFunc(points(r.Level), func(p Point) bool { return p.String() == o.What })
+			if at && !slices.Contains(why, o.Why) {
+				why = append(why, o.Why)
+			}
+		}
+	}
+	return text + ": " + several(why)
 }
 
 // first is the difference that is told first.
@@ -120,7 +162,7 @@ func (s State) word() string {
 		return "not booted"
 	case s.Verdict == verdict.Skip:
 		return "nothing to run"
-	case s.Verdict == verdict.Pass && len(s.Inherited) > 0:
+	case s.Verdict == verdict.Pass && len(s.Inherited)+len(s.Gone)+len(s.Skipped) > 0:
 		return "pass, but"
 	}
 	return strings.ToUpper(string(s.Verdict))
@@ -176,6 +218,7 @@ func (r *Report) remark(s State) string {
 	if len(s.Mended) > 0 {
 		words = append(words, "mends "+keys(s.Mended))
 	}
+	words = append(words, r.disappeared(s)...)
 	return strings.Join(words, "; ")
 }
 
@@ -227,6 +270,8 @@ func (r *Report) Table(w io.Writer, color bool) error {
 
 func paint(v verdict.Verdict, text string) string {
 	switch {
+	case v == verdict.Skip:
+		return text
 	case v == verdict.Infra:
 		return "\x1b[33m" + text + "\x1b[0m"
 	case v.Good():
@@ -238,9 +283,12 @@ func paint(v verdict.Verdict, text string) string {
 // details says of a difference where it shows, what was seen, and how often.
 func (d Difference) details() []string {
 	var lines []string
-	if d.Kind == TestFails {
+	switch d.Kind {
+	case TestFails:
 		lines = append(lines, fmt.Sprintf("%s on %s: %s", d.Seen.Verdict, d.Key.Point, d.Reason))
-	} else {
+	case ResultsGone:
+		lines = append(lines, fmt.Sprintf("on %s: %s", d.Key.Point, d.Reason))
+	default:
 		lines = append(lines, d.Reason)
 	}
 	if d.Kind == TestFails && d.Repeated.Done {
@@ -341,7 +389,7 @@ func (r *Report) GitHub(w io.Writer) error {
 		fmt.Fprintf(&b, "::%s %stitle=%s::%s\n", kind, place, property.Replace(report.Clean(name+": "+d.name())), text)
 	}
 	kind := "notice"
-	if r.Verdict != verdict.Pass {
+	if !r.Verdict.Good() {
 		kind = "error"
 	}
 	fmt.Fprintf(&b, "::%s title=farm gate::%s\n", kind, data.Replace(report.Clean(r.Headline())))

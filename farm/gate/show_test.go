@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -99,8 +100,35 @@ func breaksBuild() *Report {
 	return r
 }
 
+// loses is the report of a series whose first patch takes a selftest out and
+// makes another skip, and whose second one loses results of a third.
+func loses() *Report {
+	r := sample()
+	r.Series.Patches = 2
+	r.States = []State{r.States[0], r.States[5], r.States[1]}
+	r.States[1].Index, r.States[1].Prefix, r.States[2].Index, r.States[2].Prefix = 1, "PATCH v2 1/2", 2, "PATCH v2 2/2"
+	h := newHistory()
+	lose := func(i int, program string, names ...string) {
+		m := missing{cells: map[Point]Cell{onIntel: {Run: "/runs/r", Name: "c"}}}
+		for _, n := range append(names, "") {
+			m.gone = append(m.gone, Key{onIntel, program, n})
+		}
+		found := h.absent(&r.States[i], m)
+		for j := range found {
+			found[j].Again, found[j].Repeated.Done = "farm run --suite "+program, true
+		}
+		r.Found, r.States[i].Gone = append(r.Found, found...), m.gone
+	}
+	r.Found = nil
+	lose(1, "vfio/vfio_pci_device_test", "a.reset", "a.irqs")
+	r.States[1].Skipped = []Key{{onNone, "nodes", "nodes.ND-04"}}
+	lose(2, "vfio/vfio_dma_mapping_test", "a.b.map", "a.c.map")
+	r.States[2].Verdict = ofFound(r.Found)
+	return r
+}
+
 func TestGolden(t *testing.T) {
-	for name, r := range map[string]*Report{"broken": sample(), "passes": passes(), "build": breaksBuild()} {
+	for name, r := range map[string]*Report{"broken": sample(), "passes": passes(), "build": breaksBuild(), "gone": loses()} {
 		for ext, render := range map[string]func(*bytes.Buffer) error{
 			"table": func(b *bytes.Buffer) error { return r.Table(b, false) },
 			"md":    func(b *bytes.Buffer) error { return r.Markdown(b) },
@@ -135,14 +163,40 @@ func TestHeadline(t *testing.T) {
 	once := sample()
 	once.Found, once.Verdict = once.Found[3:], verdict.Infra
 	once.Found[0].Repeated = Repeated{Done: true, With: Rate{1, 7}, Before: Rate{0, 7}, Flaky: true}
-	empty := &Report{Verdict: verdict.Pass, Base: "debian:7.3", States: []State{{}}}
+	empty := &Report{Verdict: verdict.Skip, Base: "debian:7.3", States: []State{{}}}
+	text := passes()
+	text.Series.Patches, text.Verdict = 1, verdict.Skip
+	text.States = append(text.States[:1:1], sample().States[2])
+	kconfig, unbuilt := *text, *text
+	kconfig.States = append(text.States[:1:1], State{Index: 1, Plan: PlanFor([]string{"arch/arm64/Kconfig"}, Core), Verdict: verdict.Skip})
+	unbuilt.States = append(text.States[:1:1], State{
+		Index: 1, Builds: []Build{{Config: cdev, Error: "x"}}, Verdict: verdict.Skip,
+		Plan: PlanFor([]string{"drivers/vfio/device_cdev.c"}, Quick).without([]string{all}, "it still does not build with"),
+	})
+	unbuilt.Level = Quick
+	every := passes()
+	every.States[2] = every.States[1]
+	fewer := *every
+	fewer.States = slices.Clone(every.States)
+	fewer.States[1].Gone = []Key{{onIntel, "vfio/vfio_pci_sriov_uapi_test", ""}, {onIntel, "vfio/vfio_pci_sriov_uapi_test", "init"}}
+	cut := passes()
+	cut.Verdict, cut.Found = verdict.Infra, []Difference{{
+		Kind: ResultsGone, Patch: 1, Key: Key{onIntel, "vfio/vfio_dma_mapping_test", ""}, Reason: "no result of 2 tests that passed before the patch: killed by signal 11",
+		Repeated: Repeated{With: Rate{1, 1}, Before: Rate{0, 1}, Flaky: true, Done: true},
+	}}
 	for want, r := range map[string]*Report{
-		`FAIL patch 3/5 "iommufd: Start the contiguous length at a whole page": PA-02: `: sample(),
-		"PASS: each of 2 patches builds, boots and passes on debian:7.3":                 passes(),
-		`FAIL patch 1/1 "iommufd: Cache the last IOVA in iopt_get_phys()": KC-12: `:      breaksBuild(),
+		`FAIL patch 3/5 "iommufd: Start the contiguous length at a whole page": PA-02: `:                                                                  sample(),
+		"PASS: 1 of 2 patches builds, boots and passes on debian:7.3; nothing was booted for the others":                                                  passes(),
+		"PASS: each of 2 patches builds, boots and passes on debian:7.3":                                                                                  every,
+		"PASS: each of 2 patches builds, boots and passes on debian:7.3; it runs fewer tests than before":                                                 &fewer,
+		"INFRA: nobody knows whether patch 1/2 breaks vfio/vfio_dma_mapping_test: no result of 2 tests that passed before the patch: killed by signal 11": cut,
+		"SKIP: nothing was run: vfio.rst: no kernel has it":                                                                                               text,
+		"SKIP: nothing was run but the Kconfig statements: Kconfig: not of this architecture":                                                             &kconfig,
+		"SKIP: nothing was booted: it still does not build with noiommu":                                                                                  &unbuilt,
+		`FAIL patch 1/1 "iommufd: Cache the last IOVA in iopt_get_phys()": KC-12: `:                                                                       breaksBuild(),
 		"INFRA: the farm failed": infra,
 		"INFRA: nobody knows whether patch 5/5 breaks vfio/vfio_pci_device_test fixture.test: it fails 1 of 7 with the patch, 0 of 7 before it": once,
-		"PASS: the series is empty": empty,
+		"SKIP: nothing was run: the series is empty": empty,
 	} {
 		if got := r.Headline(); !strings.HasPrefix(got, want) {
 			t.Errorf("got %q, want %q first", got, want)
@@ -262,7 +316,7 @@ func TestContinued(t *testing.T) {
 
 // git takes the mail as it is.
 func TestSendEmail(t *testing.T) {
-	for _, name := range []string{"broken.eml", "passes.eml", "build.eml"} {
+	for _, name := range []string{"broken.eml", "passes.eml", "build.eml", "gone.eml"} {
 		send := exec.Command("git", "send-email", "--dry-run", "--from", "Bob <bob@example.org>", "--suppress-cc=all", "--confirm=never", filepath.Join("testdata", name))
 		send.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "HOME="+t.TempDir(), "GIT_AUTHOR_NAME=Bob", "GIT_AUTHOR_EMAIL=bob@example.org", "GIT_COMMITTER_NAME=Bob", "GIT_COMMITTER_EMAIL=bob@example.org")
 		out, err := send.CombinedOutput()

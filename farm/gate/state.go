@@ -75,9 +75,9 @@ func ids(list []Promise) []string {
 	return all
 }
 
-// kconfig holds a state to the Kconfig statements. A kernel whose files cannot
-// even be read fails them as a whole.
-func (g *gate) kconfig(ctx context.Context, n int) ([]Promise, error) {
+// checkedKconfig holds a state to the Kconfig statements. A kernel whose files
+// cannot even be read fails them as a whole.
+func (g *gate) checkedKconfig(ctx context.Context, n int) ([]Promise, error) {
 	all, err := g.Cache.Kconfig(ctx, g.source(n))
 	var bad *fault.Kernel
 	if errors.As(err, &bad) {
@@ -117,7 +117,7 @@ func (g *gate) build(ctx context.Context, s *State) error {
 	group.SetLimit(buildsAtOnce)
 	for i := range s.Builds {
 		group.Go(func() (err error) {
-			s.Builds[i], err = g.buildOne(ctx, s.Index, s.Builds[i].Config)
+			s.Builds[i], err = g.compile(ctx, s.Index, s.Builds[i].Config)
 			return err
 		})
 	}
