@@ -86,11 +86,9 @@ func withDebug(ctx context.Context, k results.Kernel, tree string, cache *kernel
 // sourceOf is a recorded kernel's source: as it was asked for if that is still
 // the same, else its tree in the cache, which has to be hashed first.
 func sourceOf(ctx context.Context, k results.Kernel, tree string, cache *kernels.Cache) (kernels.Source, error) {
-	if len(k.Patches) == 0 {
-		if s, err := kernels.ParseSource(k.Source); err == nil {
-			if id, err := cache.SourceID(ctx, s); err == nil && id == k.SourceID {
-				return s, nil
-			}
+	if len(k.Patches) == 0 { // a source has but one series
+		if s, err := sourceAgain(ctx, k, cache); err == nil {
+			return s, nil
 		}
 	}
 	return kernels.ParseSource("tree:" + tree)

@@ -18,6 +18,7 @@ import (
 	"noiommu-farm/farm/runner"
 	"noiommu-farm/internal/fault"
 	"noiommu-farm/kernels"
+	"noiommu-farm/kernels/series"
 	"noiommu-farm/results"
 	"noiommu-farm/results/verdict"
 )
@@ -169,11 +170,19 @@ func findKernel(ctx context.Context, p results.Planned, opt Options) (string, er
 		return b.Vmlinux, nil
 	}
 	gone := func(why error) error {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		line := "farm run --kernel " + p.Kernel.Source
+		if p.Kernel.Series != "" {
+			line += " --series " + p.Kernel.Series
+		}
 		return &fault.Usage{Key: "RUN", Value: p.Cell, Err: fmt.Errorf(
-			"its kernel %s is not in the cache any more, and cannot be built again: %w", p.Kernel.Build, why)}
+			"its kernel %s is not in the cache any more, and cannot be built again: %w; have the test run anew: %s --config %s --topology %s",
+			p.Kernel.Build, why, line, p.Kernel.Config, p.Machine.Topology)}
 	}
 	var r kernels.Request
-	if r.Source, err = kernels.ParseSource(p.Kernel.Source); err != nil {
+	if r.Source, err = sourceAgain(ctx, p.Kernel, opt.Cache); err != nil {
 		return "", gone(err)
 	}
 	if r.Config, err = kernels.LoadConfiguration(p.Kernel.Config); err != nil {
@@ -185,14 +194,38 @@ func findKernel(ctx context.Context, p results.Planned, opt Options) (string, er
 		}
 	})
 	switch {
-	case ctx.Err() != nil:
-		return "", context.Cause(ctx)
 	case err != nil:
 		return "", gone(err)
 	case b.Key != p.Kernel.Build:
-		return "", gone(fmt.Errorf("%s gives another one today (%s)", p.Kernel.Source, b.Key))
+		return "", gone(fmt.Errorf("the compiler or the configuration of today gives another one (%s)", b.Key))
 	}
 	return b.Vmlinux, nil
+}
+
+// sourceAgain is the source of a recorded kernel with the patches that it had,
+// read from where they were. Nothing is built of what is not the same any more.
+func sourceAgain(ctx context.Context, k results.Kernel, cache *kernels.Cache) (kernels.Source, error) {
+	source, err := kernels.ParseSource(k.Source)
+	if err != nil {
+		return source, err
+	}
+	if n := len(k.Patches); n > 0 {
+		patches, err := series.Load(ctx, k.Series)
+		if err != nil {
+			return source, fmt.Errorf("its %d patches: %w", n, err)
+		}
+		// A gate has the first of them on it.
+		patches = patches.First(n)
+		if !slices.Equal(patches.IDs(), k.Patches) {
+			return source, fmt.Errorf("it had %d patches of %s on it, and these are others now", n, k.Series)
+		}
+		source = source.With(patches)
+	}
+	id, err := cache.SourceID(ctx, source)
+	if err == nil && id != k.SourceID {
+		err = fmt.Errorf("%s is another tree now", k.Source)
+	}
+	return source, err
 }
 
 // checkSum refuses a file that is not the recorded one.

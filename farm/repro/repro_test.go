@@ -19,6 +19,7 @@ import (
 	"noiommu-farm/guestagent/wire"
 	"noiommu-farm/internal/fault"
 	"noiommu-farm/kernels"
+	"noiommu-farm/kernels/series"
 	"noiommu-farm/results"
 	"noiommu-farm/results/console"
 	"noiommu-farm/results/verdict"
@@ -261,6 +262,97 @@ func TestLoad(t *testing.T) {
 	if _, err := Load(context.Background(), target, opt); fault.ExitCode(err) != fault.ExitUsage || !strings.Contains(err.Error(), "initramfs") {
 		t.Errorf("no initramfs: %v", err)
 	}
+}
+
+// A kernel that has gone from the cache is built again with the patches that it
+// had, and never without them or with others.
+func TestKernelAgain(t *testing.T) {
+	dir := t.TempDir()
+	tree, mbox, fragment := filepath.Join(dir, "tree"), filepath.Join(dir, "two.mbox"), filepath.Join(dir, "mini.config")
+	if err := os.CopyFS(tree, os.DirFS("../../kernels/testdata/tree")); err != nil {
+		t.Fatal(err)
+	}
+	write := func(path, text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(fragment, "CONFIG_PCI=y\nCONFIG_NOIOMMU=y\n")
+	// Each patch raises the answer from what it is.
+	patches := func(answers ...int) string {
+		var b strings.Builder
+		for i := 1; i < len(answers); i++ {
+			fmt.Fprintf(&b, "From 1 Mon Sep 17 00:00:00 2001\nSubject: [PATCH %d/%d] say %d\nMessage-ID: <%d@example.org>\n\n---\n", i, len(answers)-1, answers[i], i)
+			fmt.Fprintf(&b, "diff --git a/include/mini.h b/include/mini.h\n--- a/include/mini.h\n+++ b/include/mini.h\n@@ -2 +2 @@\n-#define MINI_ANSWER %d\n+#define MINI_ANSWER %d\n\n", answers[i-1], answers[i])
+		}
+		return b.String()
+	}
+	write(mbox, patches(42, 43, 44))
+	two, err := series.Load(t.Context(), mbox)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opt := Options{Cache: &kernels.Cache{Dir: filepath.Join(dir, "cache"), Jobs: 2}}
+	source, err := kernels.ParseSource("tree:" + tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := kernels.LoadConfiguration(fragment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// As of the first patch in a gate.
+	b, err := opt.Cache.Build(t.Context(), kernels.Request{Source: source.With(two.First(1)), Config: config}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := planned()
+	p.Kernel = results.Kernel{Source: "tree:" + tree, SourceID: b.SourceID, Series: mbox, Patches: b.Series, Config: fragment, Build: b.Key}
+	entry := filepath.Dir(b.Vmlinux)
+	made := func(want int) {
+		t.Helper()
+		if all, err := opt.Cache.Made(); err != nil || len(all) != want {
+			t.Errorf("%d kernels in the cache, want %d (%v)", len(all), want, err)
+		}
+	}
+	aside := filepath.Join(dir, "aside")
+	if err := os.Rename(entry, aside); err != nil {
+		t.Fatal(err)
+	}
+	again, err := findKernel(t.Context(), p, opt)
+	if err != nil || again != b.Vmlinux {
+		t.Fatalf("%q, %v", again, err)
+	}
+	was, err := os.ReadFile(filepath.Join(aside, "vmlinux"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if is, err := os.ReadFile(again); err != nil || !bytes.Equal(is, was) {
+		t.Errorf("another kernel: %v", err)
+	}
+	made(1)
+	if err := os.Rename(entry, filepath.Join(dir, "again")); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		spoil func()
+		told  string
+	}{
+		"others":       {func() { write(mbox, patches(42, 45, 46)) }, "are others now"},
+		"without them": {func() { os.Remove(mbox) }, "its 1 patches: "},
+		"another tree": {func() { write(filepath.Join(tree, "Kbuild"), "") }, "is another tree now"},
+	} {
+		write(mbox, patches(42, 43, 44))
+		c.spoil()
+		_, err := findKernel(t.Context(), p, opt)
+		if fault.ExitCode(err) != fault.ExitUsage || !strings.Contains(err.Error(), c.told) ||
+			!strings.Contains(err.Error(), "farm run --kernel tree:"+tree+" --series "+mbox+" --config "+fragment+" --topology none") {
+			t.Errorf("%s: %v", name, err)
+		}
+		os.Remove(filepath.Join(tree, "Kbuild"))
+	}
+	made(0) // nothing was built instead
 }
 
 func TestLikeness(t *testing.T) {
