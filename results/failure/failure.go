@@ -93,16 +93,17 @@ func (f Failure) Difference(expected Failure) string {
 		return fmt.Sprintf("%q instead of %q", f.Text, expected.Text)
 	}
 	missing, more := without(expected.Crashes, f.Crashes), without(f.Crashes, expected.Crashes)
-	for _, want := range missing {
+	switch {
+	case len(missing) > 0:
+		want := missing[0]
 		for _, got := range more {
 			if got.Title == want.Title {
 				return fmt.Sprintf("%q came by %s instead of %s", want.Title, stack(got.Stack), stack(want.Stack))
 			}
 		}
 		return fmt.Sprintf("without %q, by %s", want.Title, stack(want.Stack))
-	}
-	for _, got := range more {
-		return fmt.Sprintf("with %q besides, by %s", got.Title, stack(got.Stack))
+	case len(more) > 0:
+		return fmt.Sprintf("with %q besides, by %s", more[0].Title, stack(more[0].Stack))
 	}
 	return ""
 }
