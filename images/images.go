@@ -49,6 +49,9 @@ type Image struct {
 	Path   string
 	SHA256 string // of the archive, hexadecimal
 	Size   int64  // bytes
+	// Programs is a SHA-256 of the agent and the Go programs alone, with the
+	// places where they are: images of the same sources have the same.
+	Programs string
 }
 
 // Build makes the image in dir, which is created when missing. Any number of
@@ -80,7 +83,8 @@ func build(ctx context.Context, spec Spec, dir string) (Image, error) {
 		return Image{}, err
 	}
 	programs := append([]GoProgram{{Package: agentPackage, Path: "/init"}}, spec.Programs...)
-	if err := addPrograms(ctx, &t, root, programs); err != nil {
+	sum, err := addPrograms(ctx, &t, root, programs)
+	if err != nil {
 		return Image{}, err
 	}
 	if spec.Shell {
@@ -88,7 +92,9 @@ func build(ctx context.Context, spec Spec, dir string) (Image, error) {
 			return Image{}, fmt.Errorf("shell: %w", err)
 		}
 	}
-	return save(dir, t.records())
+	image, err := save(dir, t.records())
+	image.Programs = sum
+	return image, err
 }
 
 // save writes the archive to a temporary file and renames it to its content's

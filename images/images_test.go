@@ -127,8 +127,17 @@ func TestSameBytes(t *testing.T) {
 	}
 	other := spec
 	other.Files = append([]File{{Path: "/more", Data: []byte("x"), Mode: 0o600}}, spec.Files...)
-	if build1(t, other, t.TempDir()).SHA256 == one.SHA256 {
+	more := build1(t, other, t.TempDir())
+	if more.SHA256 == one.SHA256 {
 		t.Error("another file in the image, and the same hash")
+	}
+	if more.Programs != one.Programs || len(one.Programs) != 64 {
+		t.Errorf("hashes of the same programs: %q and %q", one.Programs, more.Programs)
+	}
+	fewer := spec
+	fewer.Programs = nil
+	if build1(t, fewer, t.TempDir()).Programs == one.Programs {
+		t.Error("without a program, and the same hash of them")
 	}
 	written := filepath.Join(t.TempDir(), "env")
 	if err := os.WriteFile(written, []byte("GOFLAGS=-gcflags=all=-N\n"), 0o600); err != nil {

@@ -4,6 +4,8 @@ package images
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,11 +16,11 @@ import (
 )
 
 // addPrograms builds main packages with one run of the go command, so that
-// its cache makes an unchanged image cheap.
-func addPrograms(ctx context.Context, t *tree, root string, programs []GoProgram) error {
+// its cache makes an unchanged image cheap. It returns their hash.
+func addPrograms(ctx context.Context, t *tree, root string, programs []GoProgram) (string, error) {
 	tmp, err := os.MkdirTemp("", "noiommu-farm-image-")
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer os.RemoveAll(tmp)
 
@@ -30,29 +32,31 @@ func addPrograms(ctx context.Context, t *tree, root string, programs []GoProgram
 	for _, p := range programs {
 		base := path.Base(p.Package)
 		if other, ok := packages[base]; ok && other != p.Package {
-			return fmt.Errorf("build programs: %s and %s would have the same name", other, p.Package)
+			return "", fmt.Errorf("build programs: %s and %s would have the same name", other, p.Package)
 		} else if !ok {
 			packages[base] = p.Package
 			args = append(args, p.Package)
 		}
 	}
 	if err := goCommand(ctx, root, nil, args...); err != nil {
-		return fmt.Errorf("build programs: %w", err)
+		return "", fmt.Errorf("build programs: %w", err)
 	}
+	sum := sha256.New()
 	for _, p := range programs {
 		name, err := guestName(p.Path)
 		if err != nil {
-			return fmt.Errorf("program %s at %q: %w", p.Package, p.Path, err)
+			return "", fmt.Errorf("program %s at %q: %w", p.Package, p.Path, err)
 		}
 		binary, err := os.ReadFile(filepath.Join(tmp, path.Base(p.Package)))
 		if err != nil {
-			return fmt.Errorf("program %s: %w", p.Package, err)
+			return "", fmt.Errorf("program %s: %w", p.Package, err)
 		}
 		if err := t.add(name, binary, 0o755); err != nil {
-			return fmt.Errorf("program %s: %w", p.Package, err)
+			return "", fmt.Errorf("program %s: %w", p.Package, err)
 		}
+		fmt.Fprintf(sum, "%q %d\n%s", name, len(binary), binary)
 	}
-	return nil
+	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
 // buildFlags keep everything out of a program that is not its source: paths and

@@ -44,8 +44,7 @@ func (b *Board) Look() error {
 			continue
 		}
 		dir := results.CellDir(b.dir, w.Cell.Name)
-		var done Done
-		if readJSON(filepath.Join(dir, doneFile), &done) != nil {
+		if !sealed(dir) {
 			continue // at work, or not begun
 		}
 		judged, err := finished(dir)

@@ -17,7 +17,10 @@ import (
 
 // budget is what guests may take of this machine, all cells together. A guest
 // takes its share for its own life and waits for nothing else meanwhile, so
-// nobody can wait for ever. The zero value is that of the whole machine.
+// nobody can wait for ever. Not counted are the copies of guests that were saved,
+// because what goes on from one shares its memory with it and is counted with
+// all of its own, nor QEMUs that wait without a guest. The zero value is that of
+// the whole machine.
 type budget struct {
 	once           sync.Once
 	err            error // why nothing is known of the machine

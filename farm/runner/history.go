@@ -33,7 +33,7 @@ type Plan struct {
 	Schedule schedule.Schedule `json:"schedule"`
 	Excluded []matrix.Excluded `json:"excluded,omitempty"`
 	Sources  map[string]string `json:"sources"` // hash of the content of each source
-	Suites   string            `json:"suites"`  // hash of the image with the test programs
+	Suites   string            `json:"suites"`  // hash of the test programs and the agent
 	Cache    string            `json:"cache"`
 	Images   string            `json:"images"`
 	// Isolation is what has a guest of its own in every cell.

@@ -157,12 +157,12 @@ func (s *session) saveFor(ctx context.Context, unbound bool) error {
 		return nil
 	}
 	longestFirst(all, s.walls())
+	before := s.before
 	if s.plan.planned.Measured {
-		now, err := s.talk.measure(ctx, wire.Measure{})
-		if err != nil {
+		var err error
+		if before, err = s.talk.measure(ctx, wire.Measure{}); err != nil {
 			return err
 		}
-		s.before = now
 	}
 	warm := false
 	if i := slices.IndexFunc(all, func(p part) bool { return p.warm() }); i >= 0 {
@@ -194,7 +194,7 @@ func (s *session) saveFor(ctx context.Context, unbound bool) error {
 		return err
 	}
 	s.saves++
-	from := &origin{session: s, saved: saved, before: s.before, n: s.saves, warm: warm}
+	from := &origin{session: s, saved: saved, before: before, n: s.saves, warm: warm}
 	s.guests.Go(func() error { return s.restoreEach(ctx, all, from) })
 	return nil
 }
@@ -273,7 +273,6 @@ func (s standby) close() {
 func (l *lives) assigned(p part, restored int) (uint32, *results.GuestWriter, error) {
 	n := l.number.Add(1)
 	rec, err := l.rec.Guest(n, results.Assigned{Program: p.program.ID, Tests: p.tests, Restored: restored})
-	l.Tell(Progress{Cell: l.cell.Name, Program: p.program.Name})
 	return n, rec, err
 }
 
@@ -303,6 +302,7 @@ func (l *lives) restored(ctx context.Context, p part, in standby, from *origin) 
 	if err != nil {
 		return errors.Join(rec.Event(results.Event{Infra: &results.Infra{Err: err.Error()}}), rec.Close())
 	}
+	l.Tell(Progress{Cell: l.cell.Name, Program: p.program.Name})
 	s := l.begin(guest, rec)
 	s.before, s.bdfs, s.all, s.single = from.before, from.bdfs, from.all, verdict.Single(p.tests)
 	how := s.talk.resume(ctx, n)

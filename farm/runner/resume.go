@@ -61,7 +61,7 @@ func Now(ctx context.Context, cells []matrix.Cell, opt Options) (schedule.Now, e
 	if err != nil {
 		return now, err
 	}
-	now.Suites = image.SHA256
+	now.Suites = image.Programs
 	return now, nil
 }
 
@@ -145,15 +145,27 @@ func seal(dir string, judged *verdict.Cell, began time.Time) error {
 	return writeDurably(dir, doneFile, Done{Verdict: judged.Verdict, Began: began, Wall: judged.Wall, Source: judged.Kernel.SourceID, Host: host})
 }
 
+// sealed says whether a cell was carried out to its end. Another machine may have
+// done so a moment ago: a client of NFS remembers for a while that a name was not
+// there, and asks anew when the directory is opened (nfs(5), close-to-open).
+func sealed(dir string) bool {
+	for _, name := range []string{filepath.Dir(dir), dir} {
+		if d, err := os.Open(name); err == nil {
+			d.Close()
+		}
+	}
+	var done Done
+	return readJSON(filepath.Join(dir, doneFile), &done) == nil
+}
+
 // finished is the judged cell of a folder if it was carried out to its end; nil
 // when it was not, or only to an end that says nothing of the kernel. One that
 // was judged, which is when all its guests are gone, and killed before it was
 // sealed is sealed now: nothing is missing in it, unless the machine was started
 // anew since.
 func finished(dir string) (*verdict.Cell, error) {
-	var done Done
-	sealed := readJSON(filepath.Join(dir, doneFile), &done) == nil
-	if !sealed && !judgedHere(dir) {
+	isSealed := sealed(dir)
+	if !isSealed && !judgedHere(dir) {
 		return nil, nil
 	}
 	rec, err := results.ReadCell(dir)
@@ -167,7 +179,7 @@ func finished(dir string) (*verdict.Cell, error) {
 	if judged.Verdict == verdict.Infra {
 		return nil, nil
 	}
-	if !sealed {
+	if !isSealed {
 		return judged, seal(dir, judged, rec.Events[0].Time)
 	}
 	return judged, nil
@@ -189,11 +201,15 @@ func boot() string {
 }
 
 // putAside moves what was left of a cell out of the way; it is kept. The caller
-// holds the cell's lock.
-func putAside(runDir, cell string) error {
+// holds the cell's lock, and says whether it has found the cell sealed: one that
+// was sealed meanwhile is not touched.
+func putAside(runDir, cell string, wasSealed bool) error {
 	from := results.CellDir(runDir, cell)
 	if _, err := os.Lstat(from); errors.Is(err, fs.ErrNotExist) {
 		return nil
+	}
+	if !wasSealed && sealed(from) {
+		return fmt.Errorf("%s was finished by somebody else just now: go on with the run to see it", cell)
 	}
 	dir := filepath.Join(runDir, attemptsDir)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -224,10 +240,11 @@ func (r *run) one(ctx context.Context, dir string, c *prepared, do func(ctx cont
 	}
 	defer release()
 	cellDir := results.CellDir(dir, c.Name)
+	wasSealed := sealed(cellDir)
 	if judged, err = finished(cellDir); judged != nil || err != nil {
 		return judged, false, err
 	}
-	if err := putAside(dir, c.Name); err != nil {
+	if err := putAside(dir, c.Name, wasSealed); err != nil {
 		return nil, false, err
 	}
 	if err := os.Mkdir(cellDir, 0o755); err != nil {

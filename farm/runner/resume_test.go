@@ -71,6 +71,30 @@ func TestOneIsDoneOnce(t *testing.T) {
 	do(errors.New("would be another"), false, verdict.Fail, 2)
 }
 
+// What was finished by somebody else since it was looked at stays where it is.
+func TestSealedIsNotPutAside(t *testing.T) {
+	r, c := resumable()
+	dir := t.TempDir()
+	cellDir := results.CellDir(dir, c.Name)
+	if err := os.MkdirAll(filepath.Dir(cellDir), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	wasSealed := sealed(cellDir)
+	if _, _, err := r.one(t.Context(), dir, c, r.without("id", unbuilt)); err != nil {
+		t.Fatal(err)
+	}
+	if wasSealed || !sealed(cellDir) {
+		t.Fatal("it is sealed before it is done, or not after")
+	}
+	if err := putAside(dir, c.Name, wasSealed); err == nil || !sealed(cellDir) {
+		t.Errorf("%v; it is gone: %v", err, !sealed(cellDir))
+	}
+	// It may be judged anew, and then say nothing of the kernel.
+	if err := putAside(dir, c.Name, true); err != nil || sealed(cellDir) {
+		t.Errorf("%v; it is still there: %v", err, sealed(cellDir))
+	}
+}
+
 // A farm that was killed between a cell's verdict and the seal has lost nothing,
 // unless the machine was started anew; before the verdict it has.
 func TestKilledBeforeTheSeal(t *testing.T) {

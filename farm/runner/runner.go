@@ -92,6 +92,7 @@ type run struct {
 	patience float64 // a factor; below 1 it is 1
 	mu       sync.Mutex
 	budget   budget
+	agreed   *Plan // what is tested must be of its sources and its programs; nil without a plan
 }
 
 // host is what this machine offers to guests.
@@ -290,9 +291,13 @@ func (r *run) kernel(ctx context.Context, c *prepared) (*kernels.Build, error) {
 		return nil, fmt.Errorf("cell %s: nobody gave the series %s", c.Name, c.Series)
 	}
 	c.request.Source = c.request.Source.With(patches)
-	return r.Cache.Build(ctx, c.request, func(p kernels.Progress) {
+	b, err := r.Cache.Build(ctx, c.request, func(p kernels.Progress) {
 		r.Tell(Progress{Cell: c.Name, Build: &p})
 	})
+	if r.agreed == nil {
+		return b, err
+	}
+	return r.agreed.kernel(c.Source, b, err, func() (string, error) { return r.Cache.SourceID(ctx, c.request.Source) })
 }
 
 // equip gives a cell its kernel, and has its image made.
@@ -319,6 +324,9 @@ func (r *run) equip(ctx context.Context, c *prepared, b *kernels.Build) error {
 	// time it comes from the cache.
 	if c.image, err = images.Build(ctx, spec, r.Images); err != nil {
 		return fmt.Errorf("build initramfs: %w", err)
+	}
+	if r.agreed != nil {
+		return r.agreed.suites(c.image.Programs)
 	}
 	return nil
 }

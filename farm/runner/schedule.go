@@ -61,13 +61,12 @@ func Carry(ctx context.Context, dir string, opt Options, with Executor) (*Outcom
 	if err != nil {
 		return nil, err
 	}
-	for source, id := range plan.Sources {
-		if now.Sources[source] != id {
-			return nil, &fault.Usage{Key: "run", Value: dir, Err: fmt.Errorf("%s has changed since it began, and its cells would be of two kernels: begin another run", source)}
-		}
+	err = plan.suites(now.Suites)
+	for source, id := range now.Sources {
+		err = errors.Join(err, plan.source(source, id))
 	}
-	if now.Suites != plan.Suites {
-		return nil, &fault.Usage{Key: "run", Value: dir, Err: errors.New("the test programs have changed since it began: begin another run")}
+	if err != nil {
+		return nil, &fault.Usage{Key: "run", Value: dir, Err: err}
 	}
 	ended := with(ctx, dir, plan, opt)
 	var usage *fault.Usage
@@ -172,7 +171,7 @@ type carrier struct {
 // other, a cell boots when its kernel is there and there is room for it, and
 // those that wait for room do so in the order of the plan.
 func Local(ctx context.Context, dir string, plan *Plan, opt Options) error {
-	r := &run{Options: opt}
+	r := &run{Options: opt, agreed: plan}
 	if r.Jobs <= 0 {
 		r.Jobs = runtime.NumCPU()
 	}

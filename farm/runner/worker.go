@@ -35,7 +35,7 @@ func Work(ctx context.Context, dir string, number int, build bool, opt Options) 
 		return nil, err
 	}
 	opt.Images, opt.Isolation = plan.Images, plan.Isolation
-	r := &run{Options: opt}
+	r := &run{Options: opt, agreed: plan}
 	if r.host, err = probe(ctx); err != nil {
 		return nil, err
 	}

@@ -160,7 +160,7 @@ func (c *cluster) wait(ctx context.Context, board *runner.Board) error {
 
 // queue counts the tasks of the run that are in the queue, by their state.
 func (c *cluster) queue(ctx context.Context) (map[string]int, error) {
-	out, err := command(ctx, "", "squeue", "--noheader", "--array", "--name="+c.name(), "--format=%T")
+	out, err := command(ctx, "", "squeue", "--noheader", "--array", "--me", "--name="+c.name(), "--format=%T")
 	if err != nil {
 		return nil, err
 	}
@@ -176,7 +176,7 @@ func (c *cluster) queue(ctx context.Context) (map[string]int, error) {
 func (c *cluster) cancel(ctx context.Context) error {
 	ctx, stop := context.WithTimeout(ctx, leaveWithin)
 	defer stop()
-	if _, err := command(ctx, "", "scancel", "--name="+c.name()); err != nil {
+	if _, err := command(ctx, "", "scancel", "--me", "--name="+c.name()); err != nil {
 		return err
 	}
 	for {
