@@ -3,6 +3,7 @@
 package verdict
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -67,6 +68,10 @@ func Judge(rec *results.Record) (*Cell, error) {
 			cell.Reason = f.Title
 		}
 	}
+	if rec.Torn {
+		cell.Verdict = Worst(cell.Verdict, Infra)
+		cell.Reason = cmp.Or(cell.Reason, "the record ends in the middle of a line")
+	}
 	if cell.Verdict == "" {
 		// Nothing failed, and nothing passed either.
 		cell.Verdict = Skip
@@ -92,7 +97,6 @@ type story struct {
 	unbuilt *results.Unbuilt
 	ended   *results.Ended
 	belied  string // see [Belies]
-	torn    bool
 
 	taintBefore map[uint32]int64    // before a program ran
 	away        map[uint32][]string // devices that a program left unplugged
@@ -115,7 +119,6 @@ func readStory(rec *results.Record, guest uint32, from *saved) story {
 		running: make(map[uint32]time.Time),
 		exited:  make(map[uint32]*wire.Exited),
 		refused: make(map[uint32]*wire.Error),
-		torn:    rec.Torn,
 
 		taintBefore: make(map[uint32]int64),
 		away:        make(map[uint32][]string),
@@ -329,14 +332,18 @@ func judgeProgram(rec *results.Record, p results.Program, g *guest) (Program, er
 		out.Tests[i].judgeFinding(rec.Events[0].Time)
 	}
 	failed := false
+	said := cons.of(p)
 	for i := range out.Tests {
 		t := &out.Tests[i]
 		t.Wall, t.Guest = cons.took[timed{p.ID, t.Name}], g.number
 		failed = failed || !t.Verdict.Good() || t.Verdict == XFail
-		for _, f := range cons.inTest(p.ID, t.Name) {
-			t.Findings = append(t.Findings, f)
-			if v := severity(f); rank[v] > rank[t.Verdict] {
-				t.Verdict, t.Reason = v, f.Title
+		for _, l := range said {
+			if l.test != t.Name {
+				continue
+			}
+			t.Findings = append(t.Findings, l.Finding)
+			if v := severity(l.Finding); rank[v] > rank[t.Verdict] {
+				t.Verdict, t.Reason = v, l.Title
 			}
 		}
 		out.Verdict = Worst(out.Verdict, t.Verdict)
@@ -346,9 +353,11 @@ func judgeProgram(rec *results.Record, p results.Program, g *guest) (Program, er
 		!(exit.Code == kselftestSkip && out.Counts()[Skip] == len(out.Tests)) {
 		tell(Fail, "%s, although no test failed", exitWords(exit))
 	}
-	for _, f := range cons.inProgram(p.ID, out.Tests) {
-		out.Findings = append(out.Findings, f)
-		tell(severity(f), "%s", f.Title)
+	for _, l := range said {
+		if !slices.ContainsFunc(out.Tests, func(t Test) bool { return t.Name == l.test }) {
+			out.Findings = append(out.Findings, l.Finding)
+			tell(severity(l.Finding), "%s", l.Title)
+		}
 	}
 	// A log that ends before the program does (a dead port, a file that was
 	// lost) is not a clean one.

@@ -4,7 +4,9 @@ package verdict
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -74,6 +76,12 @@ ok 2 get_pa.PA-04 # SKIP requires hugepages
 [    1.200011] Kernel panic - not syncing: Fatal exception
 `
 )
+
+// late is a warning that comes between the end of a test and that of the program.
+var late = strings.Replace(fmt.Sprintf(markers, ""), "[    1.4]", warn+"[    1.4]", 1)
+
+// only is a program with one test.
+var only = results.Program{ID: 1, Name: "get_pa", Tests: []results.Expected{{Name: "get_pa.PA-01"}}}
 
 // bad is good with a failure.
 const bad = `KTAP version 1
@@ -188,6 +196,10 @@ func TestJudge(t *testing.T) {
 		{name: "a warning in a passing test", program: planned, out: good, console: strings.Replace(markers, "%s", warn, 1), exit: clean(0), cell: Fail,
 			verdict: map[string]string{"get_pa.PA-01": "fail: iommu_device_release_dma_owner", "get_pa.PA-04": "skip"}},
 		{name: "a warning between tests", program: planned, out: good, console: "[ 1.0] noiommu-farm: start 1 get_pa\n" + warn + "[ 1.4] noiommu-farm: end 1\n", exit: clean(0), cell: Fail, reason: "iommu_device_release_dma_owner",
+			verdict: map[string]string{"get_pa.PA-01": "pass", "get_pa.PA-04": "skip"}},
+		{name: "a warning a while after the only test", program: only, out: "1..1\nok 1 get_pa.PA-01\n", console: late, exit: clean(0), cell: Fail,
+			verdict: map[string]string{"get_pa.PA-01": "fail: iommu_device_release_dma_owner"}},
+		{name: "a warning a while after one of two tests", program: planned, out: good, console: late, exit: clean(0), cell: Fail, reason: "iommu_device_release_dma_owner",
 			verdict: map[string]string{"get_pa.PA-01": "pass", "get_pa.PA-04": "skip"}},
 		{name: "a warning while booting", program: planned, out: good, console: warn + strings.Replace(markers, "%s", "", 1), exit: clean(0), cell: Fail, reason: "iommu_device_release_dma_owner",
 			verdict: map[string]string{"get_pa.PA-01": "pass", "get_pa.PA-04": "skip"}},
@@ -473,5 +485,25 @@ func TestWall(t *testing.T) {
 		if got != want {
 			t.Errorf("%q: %s, want %s", console, got, want)
 		}
+	}
+}
+
+// A record that breaks off after all that is looked for is not whole either.
+func TestTornRecord(t *testing.T) {
+	rec := tale{program: planned, out: good, exit: clean(0)}.record(t)
+	f, err := os.OpenFile(filepath.Join(rec.Dir, "events.jsonl"), os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.WriteString(`{"time":"2026-`)
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if rec, err = results.ReadCell(rec.Dir); err != nil {
+		t.Fatal(err)
+	}
+	got, err := Judge(rec)
+	if err != nil || got.Verdict != Infra || !strings.Contains(got.Reason, "middle of a line") {
+		t.Errorf("got %s (%s), %v; want infra", got.Verdict, got.Reason, err)
 	}
 }

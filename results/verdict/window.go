@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"noiommu-farm/guestagent/wire"
+	"noiommu-farm/results"
 	"noiommu-farm/results/console"
 	"noiommu-farm/results/ktap"
 )
@@ -171,30 +172,21 @@ func (c *consoleLog) fatal() *console.Finding {
 	return nil
 }
 
-// inTest are the findings of one test of a program.
-func (c *consoleLog) inTest(program uint32, name string) []console.Finding {
-	var fs []console.Finding
+// of are the findings while a program ran. What was said outside of its tests is
+// about the only one, if it has one: nothing else was done meanwhile. A kernel
+// complains of some things only a while after the test.
+func (c *consoleLog) of(p results.Program) []located {
+	var mine []located
 	for _, l := range c.within {
-		if l.program == program && l.test == name {
-			fs = append(fs, l.Finding)
+		if l.program != p.ID {
+			continue
 		}
-	}
-	return fs
-}
-
-// inProgram are the findings of a program that belong to none of those tests.
-func (c *consoleLog) inProgram(program uint32, tests []Test) []console.Finding {
-	known := make(map[string]bool)
-	for _, t := range tests {
-		known[t.Name] = true
-	}
-	var fs []console.Finding
-	for _, l := range c.within {
-		if l.program == program && !known[l.test] {
-			fs = append(fs, l.Finding)
+		if l.test == "" && len(p.Tests) == 1 {
+			l.test = p.Tests[0].Name
 		}
+		mine = append(mine, l)
 	}
-	return fs
+	return mine
 }
 
 type writerFunc func([]byte)
