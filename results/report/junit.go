@@ -51,7 +51,8 @@ type junitMessage struct {
 // JUnit writes a run as JUnit XML: a testsuite for each program of a cell.
 // What is wrong with a program or a cell as a whole is a case of its own, so
 // that a consumer which only counts cases cannot miss it. The farm's own
-// failures are errors, the kernel's are failures.
+// failures are errors, the kernel's are failures. A cell for which there was no
+// time is a case that was skipped, of the type "left".
 func JUnit(w io.Writer, r Run) error {
 	all := junitSuites{Name: r.ID}
 	for _, c := range r.Cells {
@@ -69,6 +70,12 @@ func JUnit(w io.Writer, r Run) error {
 			}
 			all.add(suite)
 		}
+	}
+	for _, name := range r.Left {
+		one := junitSuite{Name: Clean(name), Time: seconds(0)}
+		one.add(name, verdict.Test{Name: "(cell)", Verdict: verdict.Skip, Reason: noTime})
+		one.Cases[0].Skipped.Type = "left"
+		all.add(one)
 	}
 	if _, err := io.WriteString(w, xml.Header); err != nil {
 		return err

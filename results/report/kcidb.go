@@ -83,7 +83,8 @@ var originPattern = regexp.MustCompile(`^[a-z0-9_]+$`)
 // KCIDB writes a run as a report to KCIDB from an origin, which is a name of
 // small letters, digits and underscores. A cell and a program are tests of
 // their own with the verdict on them as a whole, so that what went wrong
-// outside of a test is there too.
+// outside of a test is there too. Cells for which there was no time have no
+// build to be tests of: each checkout names those of the run.
 func KCIDB(w io.Writer, r Run, origin string) error {
 	if !originPattern.MatchString(origin) {
 		return &fault.Usage{Key: "--origin", Value: origin, Err: errors.New("has other characters than a to z, 0 to 9 and _")}
@@ -126,6 +127,9 @@ func (k *kcidb) cell(c *verdict.Cell) {
 			one.PatchsetHash = new(string)
 		} else {
 			one.Misc["patch_ids"] = cleanAll(c.Kernel.Patches)
+		}
+		if len(k.run.Left) > 0 {
+			one.Misc["cells_not_run"] = cleanAll(k.run.Left)
 		}
 		k.report.Checkouts = append(k.report.Checkouts, one)
 	}

@@ -57,7 +57,7 @@ func Write(r Run) error {
 
 // KTAP writes a run as KTAP: cells, in them programs, in them tests.
 func KTAP(w io.Writer, r Run) error {
-	top := ktap.Report{Plan: len(r.Cells)}
+	top := ktap.Report{Plan: len(r.Cells) + len(r.Left)}
 	for i, c := range r.Cells {
 		cell := ktap.Test{Number: i + 1, Name: c.Name, Outcome: outcome(c.Verdict), Reason: Clean(c.Reason)}
 		for j, p := range c.Programs {
@@ -72,8 +72,14 @@ func KTAP(w io.Writer, r Run) error {
 		}
 		top.Tests = append(top.Tests, cell)
 	}
+	for _, name := range r.Left {
+		top.Tests = append(top.Tests, ktap.Test{Number: len(top.Tests) + 1, Name: Clean(name), Outcome: ktap.Skip, Reason: noTime})
+	}
 	return ktap.Write(w, top)
 }
+
+// noTime is why nothing is told of a cell that is in [results.Run.Left].
+const noTime = "not run for want of time"
 
 func outcome(v verdict.Verdict) ktap.Outcome {
 	switch v {

@@ -33,7 +33,7 @@ func sample() Run {
 	intel := machine
 	intel.Topology = "intel"
 	return Run{
-		Run:     results.Run{ID: "20260101-000000-abcd"},
+		Run:     results.Run{ID: "20260101-000000-abcd", Left: []string{"amd"}},
 		Dir:     "/runs/20260101-000000-abcd",
 		Verdict: verdict.Crash,
 		Cells: []*verdict.Cell{
@@ -129,7 +129,7 @@ func TestJUnit(t *testing.T) {
 	if err := xml.Unmarshal([]byte(b.String()), &back); err != nil {
 		t.Fatalf("it cannot be read back: %v", err)
 	}
-	if back.Tests != 12 || back.Failures != 6 || back.Errors != 1 || back.Skipped != 2 {
+	if back.Tests != 13 || back.Failures != 6 || back.Errors != 1 || back.Skipped != 3 {
 		t.Errorf("%d tests, %d failures, %d errors, %d skipped", back.Tests, back.Failures, back.Errors, back.Skipped)
 	}
 }
