@@ -175,12 +175,7 @@ func testNames(list []Key) []string {
 	return names
 }
 
-func howMany(list []Key) string {
-	if n := len(testNames(list)); n > 1 {
-		return fmt.Sprintf("%d tests", n)
-	}
-	return "1 test"
-}
+func howMany(list []Key) string { return number(len(testNames(list)), "test") }
 
 // disappeared says in words what passed before a state and is gone or skipped in
 // it, as far as no difference tells it.

@@ -168,11 +168,11 @@ func (r *Report) innocent(b *strings.Builder) {
 	case r.Series.Patches == 0:
 		para(b, "", "the series has no patches.")
 	case r.Verdict == verdict.Infra:
-		para(b, "", fmt.Sprintf("the farm could not judge this series (%d patches on %s): %s.", r.Series.Patches, r.Base, strings.TrimPrefix(r.Headline(), "INFRA: ")))
+		para(b, "", fmt.Sprintf("the farm could not judge this series (%s on %s): %s.", number(r.Series.Patches, "patch"), r.Base, strings.TrimPrefix(r.Headline(), "INFRA: ")))
 	case !slices.ContainsFunc(r.States[1:], func(s State) bool { return len(s.Cells) > 0 }):
-		para(b, "", fmt.Sprintf("for this series (%d patches on %s) %s.", r.Series.Patches, r.Base, r.nothing()))
+		para(b, "", fmt.Sprintf("for this series (%s on %s) %s.", number(r.Series.Patches, "patch"), r.Base, r.nothing()))
 	default:
-		para(b, "", fmt.Sprintf("each state of this series (%d patches on %s) that can show in what was tested was built and booted, and kept the promises of VFIO's no-IOMMU mode that were tested.", r.Series.Patches, r.Base))
+		para(b, "", fmt.Sprintf("each state of this series (%s on %s) that can show in what was tested was built and booted, and kept the promises of VFIO's no-IOMMU mode that were tested.", number(r.Series.Patches, "patch"), r.Base))
 	}
 	for _, d := range r.flaky() {
 		if d.Repeated.Done && d.Kind == TestFails {

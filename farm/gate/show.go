@@ -7,6 +7,7 @@ import (
 	"io"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -50,12 +51,15 @@ func (r *Report) Headline() string {
 	text := fmt.Sprintf("PASS: each of %d patches builds, boots and passes on %s", passed, r.Base)
 	switch left := r.Series.Patches - passed; {
 	case left > 0:
-		text = fmt.Sprintf("PASS: %d of %d patches builds, boots and passes on %s; nothing was booted for the others", passed, r.Series.Patches, r.Base)
+		text = fmt.Sprintf("PASS: %d of %d patches builds, boots and passes on %s; nothing was booted for the other", passed, r.Series.Patches, r.Base)
+		if left > 1 {
+			text += " " + strconv.Itoa(left)
+		}
 	case passed == 1:
 		text = "PASS: the patch builds, boots and passes on " + r.Base
 	}
 	if n := len(r.flaky()); n > 0 {
-		text += fmt.Sprintf("; %d results did not repeat", n)
+		text += "; " + number(n, "result") + " did not repeat"
 	}
 	if gone > 0 {
 		text += "; it runs fewer tests than before"
@@ -200,7 +204,7 @@ func (r *Report) remark(s State) string {
 		words = append(words, "breaks "+names(sure))
 	}
 	if len(sure) < len(found) {
-		words = append(words, fmt.Sprintf("%d results did not repeat", len(found)-len(sure)))
+		words = append(words, number(len(found)-len(sure), "result")+" did not repeat")
 	}
 	if len(s.Inherited) > 0 {
 		since := map[int][]Inherited{}
@@ -352,6 +356,17 @@ func (r *Report) omitted(b *strings.Builder, head, form string) {
 	for _, o := range told {
 		fmt.Fprintf(b, form, report.Clean(o.What), report.Clean(o.Why))
 	}
+}
+
+// number is a number of things, in words.
+func number(n int, thing string) string {
+	switch {
+	case n != 1 && strings.HasSuffix(thing, "ch"):
+		thing += "es"
+	case n != 1:
+		thing += "s"
+	}
+	return fmt.Sprintf("%d %s", n, thing)
 }
 
 func cut(s string, n int) string {

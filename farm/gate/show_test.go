@@ -186,7 +186,7 @@ func TestHeadline(t *testing.T) {
 	}}
 	for want, r := range map[string]*Report{
 		`FAIL patch 3/5 "iommufd: Start the contiguous length at a whole page": PA-02: `:                                                                  sample(),
-		"PASS: 1 of 2 patches builds, boots and passes on debian:7.3; nothing was booted for the others":                                                  passes(),
+		"PASS: 1 of 2 patches builds, boots and passes on debian:7.3; nothing was booted for the other":                                                   passes(),
 		"PASS: each of 2 patches builds, boots and passes on debian:7.3":                                                                                  every,
 		"PASS: each of 2 patches builds, boots and passes on debian:7.3; it runs fewer tests than before":                                                 &fewer,
 		"INFRA: nobody knows whether patch 1/2 breaks vfio/vfio_dma_mapping_test: no result of 2 tests that passed before the patch: killed by signal 11": cut,
