@@ -49,6 +49,10 @@ verify-gate: setup build
 verify-builds: setup
 	go test -count=1 -timeout 2h -run 'NeighbourEqual' -v ./kernels -noiommu.slow
 
+## verify-late: what a kernel complains of when the test is over is the test's (slow)
+verify-late: setup build
+	go test -count=1 -timeout 2h -run 'TestHeardLate$$' -v ./farm -noiommu.slow
+
 ## verify-matrix: the smoke matrix, killed at ten random moments and resumed (slow)
 verify-matrix: setup build
 	go test -count=1 -timeout 3h -run 'TestMatrixTenKills$$' -v ./farm -noiommu.slow

@@ -75,3 +75,17 @@ func TestCannotBeSaved(t *testing.T) {
 		t.Errorf("%+v, want 3 guests booted, and why", g)
 	}
 }
+
+// A kernel that complains of a test only a grace period after it, and then in a
+// work item, is heard before the test's guest is thrown away. The test that did
+// nothing of the kind passes.
+func TestHeardLate(t *testing.T) {
+	if !*slow {
+		t.Skip("builds a kernel: run with -noiommu.slow (make verify-late)")
+	}
+	o := farm(t, "--series", "testdata/series/late.patch", "--topology", "none", "--device", "edu", "--test", "PA-01,GR-02", "--isolation", "test")
+	said := o.said()
+	if o.code != 1 || !strings.Contains(said, "get_pa.PA-01 fail WARNING in iommufd_late_work") || !strings.Contains(said, "group.GR-02 pass") {
+		t.Errorf("exit code %d, want 1 and a failure of PA-01 alone:\n%s\n%s", o.code, o.stderr, said)
+	}
+}

@@ -83,6 +83,7 @@ func converse(log *kernelLog) error {
 		tmp:     "/tmp",
 		cores:   "/run/cores",
 		taint:   g.taint,
+		quiet:   g.quiet,
 		stuck:   stuckAfter,
 	})
 	err = a.serve()

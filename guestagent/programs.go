@@ -37,6 +37,7 @@ type programs struct {
 	tmp     string // where each program's own directory is made
 	cores   string // where the kernel leaves core files
 	taint   func() int64
+	quiet   func()        // see guest.quiet
 	stuck   time.Duration // see stuckAfter
 	waiting *waiting      // a program that was started before it is needed, or nil
 }
@@ -124,6 +125,10 @@ func (p *programs) run(r *wire.Run, socket *os.File, coreLimit int64, kill <-cha
 		x.CoreBytes, err = p.sendCore(r.ID, c.pid, coreLimit)
 	}
 	p.removeCores()
+	if x.Stuck == 0 {
+		// What is stuck in the kernel may keep a grace period from ending.
+		p.quiet()
+	}
 	x.Taint = p.taint()
 	return x, err
 }

@@ -29,14 +29,19 @@ func newPrograms(t *testing.T, w io.Writer, log io.Writer) *programs {
 			t.Fatal(err)
 		}
 	}
+	taint := int64(0)
 	return &programs{
 		nursery: reaper,
 		output:  &outputPort{w: w},
 		log:     &kernelLog{log},
 		tmp:     filepath.Join(dir, "tmp"),
 		cores:   filepath.Join(dir, "cores"),
-		taint:   func() int64 { return 64 },
-		stuck:   stuckAfter,
+		taint:   func() int64 { return taint },
+		quiet: func() {
+			taint = 64 // the kernel complains late
+			io.WriteString(log, "quiet\n")
+		},
+		stuck: stuckAfter,
 	}
 }
 
@@ -118,7 +123,7 @@ func TestRun(t *testing.T) {
 				t.Errorf("started %d times", started)
 			}
 			n := strconv.Itoa(int(id))
-			if want := "<5>noiommu-farm: start " + n + " " + test.name + "\n<5>noiommu-farm: end " + n + "\n"; log.String() != want {
+			if want := "<5>noiommu-farm: start " + n + " " + test.name + "\nquiet\n<5>noiommu-farm: end " + n + "\n"; log.String() != want {
 				t.Errorf("kernel log %q, want %q", &log, want)
 			}
 			if left, err := descendants(); err != nil || len(left) != 0 {

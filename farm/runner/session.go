@@ -27,7 +27,7 @@ type session struct {
 	guest    *machine.Guest
 	talk     *conversation
 	requests *desk
-	before   wire.Measured       // what the kernel has allocated when nothing was tested yet
+	before   wire.Measured       // what the kernel had allocated when nothing was tested yet
 	bdfs     map[string][]string // functions under test, by model
 	all      []string            // of them
 	saves    int                 // how often it was saved
@@ -151,8 +151,8 @@ func (s *session) putBack(ctx context.Context, id uint32) error {
 
 // end ends the guest, however the conversation ended, and closes the record of
 // it. A guest that is not needed any more is let down by its own kernel, or
-// thrown away when the log was read to the end of that program: what its kernel
-// would complain of a grace period later is not heard.
+// thrown away when the log was read to the end of that program, which the agent
+// marks when the kernel has done what it had put off.
 func (s *session) end(ctx context.Context, how error, thrown uint32) error {
 	defer s.guest.Close()
 	defer s.requests.close()
