@@ -30,8 +30,10 @@ type agent struct {
 	programs *programs
 	patience time.Duration // for each half of the handshake
 	failed   chan error    // of a job, when the agent cannot go on
-	restored bool          // the guest was saved and goes on
-	warmLine *asking       // of the program that waits, if it may ask; the job at hand has it
+	jobs     chan func()   // to the one that does them
+	random   *randomness
+	restored bool    // the guest was saved and goes on
+	warmLine *asking // of the program that waits, if it may ask; the job at hand has it
 
 	mu        sync.Mutex
 	asking    *asking // of the running program, if it may ask
@@ -49,6 +51,8 @@ func newAgent(g guest, control controlPort, p *programs) *agent {
 		programs: p,
 		patience: hostWithin,
 		failed:   make(chan error, 1),
+		jobs:     make(chan func(), 1), // never more: begin refuses a second one
+		random:   openRandomness(g.path("dev/urandom")),
 	}
 }
 
@@ -58,6 +62,14 @@ func (a *agent) serve() error {
 	if err := a.handshake(); err != nil {
 		return err
 	}
+	// One goroutine does all jobs: in a guest that was restored a new one would
+	// have to be made, and its stack to grow, before the first test.
+	defer close(a.jobs)
+	go func() {
+		for job := range a.jobs {
+			job()
+		}
+	}()
 	messages, ended := make(chan wire.ToGuest), make(chan error, 1)
 	go func() {
 		for {
@@ -152,7 +164,7 @@ func (a *agent) obey(m wire.ToGuest) error {
 			return errRestoredTwice
 		}
 		a.restored = true
-		if err := a.guest.restored(m.Restore); err != nil {
+		if err := a.random.restored(m.Restore); err != nil {
 			return fmt.Errorf("restore: %w", err)
 		}
 		return a.control.Send(wire.ToHost{Restored: &wire.Restored{Guest: m.Restore.Guest}})
@@ -179,7 +191,7 @@ func (a *agent) begin(doing string, id uint32, job func(kill <-chan struct{}) (w
 	a.doing, a.running, a.kill = doing, id, kill
 	a.mu.Unlock()
 
-	go func() {
+	a.jobs <- func() {
 		answer, err := job(kill)
 		if err != nil {
 			answer = wire.ToHost{Error: &wire.Error{Doing: doing, Err: errnoText(err)}}
@@ -191,7 +203,7 @@ func (a *agent) begin(doing string, id uint32, job func(kill <-chan struct{}) (w
 		if err := a.control.Send(answer); err != nil {
 			a.fail(fmt.Errorf("%s: answer: %w", doing, err))
 		}
-	}()
+	}
 	return nil
 }
 

@@ -57,7 +57,8 @@ func (p *programs) sendCore(id uint32, pid int, limit int64) (int64, error) {
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
 		return 0, nil
 	}
-	s := newStream(p.output, id, wire.Core, nil)
+	s := newStream(p.output, wire.Core, nil)
+	s.belongs(id)
 	s.send(io.LimitReader(f, limit))
 	return s.sent, s.err
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"noiommu-farm/guestagent/wire"
@@ -34,12 +35,16 @@ func openKernelLog(root string) *kernelLog {
 	return &kernelLog{f}
 }
 
-// line writes one marked line. Level 5 is KERN_NOTICE.
-func (l *kernelLog) line(format string, args ...any) {
-	text := strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", "; ")
-	fmt.Fprintf(l.w, "<5>%s %s\n", wire.Marker, text)
+// line writes one marked line.
+func (l *kernelLog) line(format string, args ...any) { l.write(fmt.Sprintf(format, args...)) }
+
+func (l *kernelLog) start(id uint32, name string) { l.write("start " + decimal(id) + " " + name) }
+func (l *kernelLog) end(id uint32)                { l.write("end " + decimal(id)) }
+func (l *kernelLog) fatal(err error)              { l.line("fatal: %v", err) }
+
+// write writes one marked line. Level 5 is KERN_NOTICE.
+func (l *kernelLog) write(text string) {
+	_, _ = io.WriteString(l.w, "<5>"+wire.Marker+" "+strings.ReplaceAll(text, "\n", "; ")+"\n")
 }
 
-func (l *kernelLog) start(id uint32, name string) { l.line("start %d %s", id, name) }
-func (l *kernelLog) end(id uint32)                { l.line("end %d", id) }
-func (l *kernelLog) fatal(err error)              { l.line("fatal: %v", err) }
+func decimal(id uint32) string { return strconv.FormatUint(uint64(id), 10) }

@@ -64,15 +64,23 @@ func checkArgv(argv []string) error {
 type child struct {
 	pid            int
 	ended          <-chan unix.WaitStatus
-	dir            string   // its own, to be removed
-	stdout, stderr *os.File // our ends
+	dir            string // its own, to be removed
+	stdout, stderr *stream
+	line           int // the socket of one that waited; 0 when it did not
 }
 
-// discard forgets a child that has ended.
-func (c *child) discard() {
-	c.stdout.Close()
-	c.stderr.Close()
+// forget gives back what a child had that has ended.
+func (c *child) forget() {
+	if c.line != 0 {
+		unix.Close(c.line)
+	}
 	os.RemoveAll(c.dir)
+}
+
+// belongs says of which run the child is.
+func (c *child) belongs(run uint32) {
+	c.stdout.belongs(run)
+	c.stderr.belongs(run)
 }
 
 // run runs one program to its end and says how it ended. started is called
@@ -93,10 +101,8 @@ func (p *programs) run(r *wire.Run, socket *os.File, coreLimit int64, kill <-cha
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(c.dir)
-	stdout, stderr := newStream(p.output, r.ID, wire.Stdout, c.stdout), newStream(p.output, r.ID, wire.Stderr, c.stderr)
-	go stdout.copy()
-	go stderr.copy()
+	defer c.forget()
+	c.belongs(r.ID)
 	x := &wire.Exited{ID: r.ID, Code: -1}
 	sent := started()
 
@@ -116,11 +122,11 @@ func (p *programs) run(r *wire.Run, socket *os.File, coreLimit int64, kill <-cha
 	}
 	if x.Stuck > 0 {
 		// What cannot die may hold the pipes for ever.
-		stdout.hurry()
-		stderr.hurry()
+		c.stdout.hurry()
+		c.stderr.hurry()
 	}
-	err = errors.Join(sent, stdout.wait(), stderr.wait())
-	x.Stdout, x.Stderr = stdout.sent, stderr.sent
+	err = errors.Join(sent, c.stdout.wait(), c.stderr.wait())
+	x.Stdout, x.Stderr = c.stdout.sent, c.stderr.sent
 	if err == nil && x.Core {
 		x.CoreBytes, err = p.sendCore(r.ID, c.pid, coreLimit)
 	}
@@ -155,22 +161,25 @@ func (p *programs) start(argv, env []string, privileges string, inherits map[str
 		return nil, err
 	}
 	ends := []*os.File{nil, nil, nil} // the program's
+	ours := []*os.File{nil, nil}
 	defer func() {
 		for _, f := range ends {
 			f.Close()
 		}
 		if err != nil {
-			c.discard()
+			for _, f := range ours {
+				f.Close()
+			}
+			os.RemoveAll(c.dir)
 		}
 	}()
 	if ends[0], err = os.Open(os.DevNull); err != nil {
 		return nil, err
 	}
-	if c.stdout, ends[1], err = os.Pipe(); err != nil {
-		return nil, err
-	}
-	if c.stderr, ends[2], err = os.Pipe(); err != nil {
-		return nil, err
+	for i := range ours {
+		if ours[i], ends[1+i], err = os.Pipe(); err != nil {
+			return nil, err
+		}
 	}
 	attr := &syscall.ProcAttr{
 		Dir:   c.dir,
@@ -191,6 +200,9 @@ func (p *programs) start(argv, env []string, privileges string, inherits map[str
 	if c.pid, c.ended, err = p.nursery.start(restricted, attr); err != nil {
 		return nil, fmt.Errorf("exec %s: %w", argv[0], err)
 	}
+	c.stdout, c.stderr = newStream(p.output, wire.Stdout, ours[0]), newStream(p.output, wire.Stderr, ours[1])
+	go c.stdout.copy()
+	go c.stderr.copy()
 	return c, nil
 }
 

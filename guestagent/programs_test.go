@@ -219,7 +219,8 @@ func TestHurry(t *testing.T) {
 	}
 	defer write.Close()
 	var output bytes.Buffer
-	s := newStream(&outputPort{w: &output}, 1, wire.Stdout, read)
+	s := newStream(&outputPort{w: &output}, wire.Stdout, read)
+	s.belongs(1)
 	if _, err := write.WriteString("last words"); err != nil {
 		t.Fatal(err)
 	}

@@ -32,7 +32,7 @@ func (o *outputPort) write(c wire.Chunk) error {
 // stream carries one stream of a program to the output port.
 type stream struct {
 	to   *outputPort
-	run  uint32
+	run  chan uint32 // what belongs to which run; closed without one, nothing is sent
 	kind wire.Stream
 
 	pipe    *os.File
@@ -43,10 +43,16 @@ type stream struct {
 }
 
 // newStream makes a stream of a pipe's reading end; pipe may be nil for one
-// that is only sent on.
-func newStream(to *outputPort, run uint32, kind wire.Stream, pipe *os.File) *stream {
-	return &stream{to: to, run: run, kind: kind, pipe: pipe, done: make(chan struct{})}
+// that is only sent on. Nothing is sent before it is said whose it is.
+func newStream(to *outputPort, kind wire.Stream, pipe *os.File) *stream {
+	return &stream{to: to, run: make(chan uint32, 1), kind: kind, pipe: pipe, done: make(chan struct{})}
 }
+
+// belongs says of which run the stream is; to be called once.
+func (s *stream) belongs(run uint32) { s.run <- run }
+
+// drop says that it is of none.
+func (s *stream) drop() { close(s.run) }
 
 // copy carries the pipe until its last writer is gone.
 func (s *stream) copy() {
@@ -88,10 +94,17 @@ func (s *stream) wait() error {
 // reading, or the program would wait for ever in a write.
 func (s *stream) send(r io.Reader) {
 	piece := make([]byte, pieceSize)
+	var run uint32
+	told := false
 	for {
 		n, err := r.Read(piece)
+		if n > 0 && !told {
+			if run, told = <-s.run; !told {
+				s.err, told = errDropped, true
+			}
+		}
 		if n > 0 && s.err == nil {
-			s.err = s.to.write(wire.Chunk{Run: s.run, Stream: s.kind, Data: piece[:n]})
+			s.err = s.to.write(wire.Chunk{Run: run, Stream: s.kind, Data: piece[:n]})
 			if s.err == nil {
 				s.sent += int64(n)
 			}
@@ -101,3 +114,5 @@ func (s *stream) send(r io.Reader) {
 		}
 	}
 }
+
+var errDropped = errors.New("output of a program that nobody asked for")

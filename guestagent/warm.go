@@ -5,13 +5,17 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
+	"runtime"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"noiommu-farm/guestagent/prefault"
 	"noiommu-farm/guestagent/wire"
 )
 
@@ -21,7 +25,7 @@ const warmWithin = 30 * time.Second
 // waiting is a program that was started before it is needed.
 type waiting struct {
 	*child
-	line *net.UnixConn // to the program; see wire.WaitEnv
+	line int // a socket to the program; see wire.WaitEnv
 }
 
 // warm starts a program and waits until it is ready. An earlier one ends.
@@ -29,14 +33,15 @@ func (p *programs) warm(w *wire.Warm, socket *os.File) error {
 	if err := p.dismiss(); err != nil {
 		return err
 	}
-	line, theirs, err := packetSocket("waiting")
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return err
+		return fmt.Errorf("make a socket: %w", err)
 	}
+	line, theirs := fds[0], os.NewFile(uintptr(fds[1]), "waiting")
 	defer theirs.Close()
 	c, err := p.start(w.Argv, w.Env, wire.Root, map[string]*os.File{wire.WaitEnv: theirs, wire.HostEnv: socket})
 	if err != nil {
-		line.Close()
+		unix.Close(line)
 		return err
 	}
 	p.waiting = &waiting{c, line}
@@ -44,20 +49,29 @@ func (p *programs) warm(w *wire.Warm, socket *os.File) error {
 	if err := p.waiting.ready(); err != nil {
 		return errors.Join(fmt.Errorf("warm %s: %w", w.Argv[0], err), p.dismiss())
 	}
+	settle()
 	return nil
 }
 
 // ready waits for the program's word.
 func (w *waiting) ready() error {
-	if err := w.line.SetReadDeadline(time.Now().Add(warmWithin)); err != nil {
+	limit := unix.NsecToTimeval(warmWithin.Nanoseconds())
+	if err := unix.SetsockoptTimeval(w.line, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit); err != nil {
 		return err
 	}
 	word := make([]byte, 16)
-	n, err := w.line.Read(word)
-	if err != nil {
-		return err
+	n, err := unix.Read(w.line, word)
+	for err == unix.EINTR {
+		n, err = unix.Read(w.line, word)
 	}
-	if string(word[:n]) != wire.WaitWord {
+	switch {
+	case err == unix.EAGAIN:
+		return fmt.Errorf("it is not ready after %v", warmWithin)
+	case err != nil:
+		return err
+	case n == 0:
+		return fmt.Errorf("it ended: %w", io.EOF)
+	case string(word[:n]) != wire.WaitWord:
 		return fmt.Errorf("it does not know how to wait and said %q", word[:n])
 	}
 	return nil
@@ -69,11 +83,11 @@ func (p *programs) goOn(argv []string) (*child, error) {
 	if w == nil {
 		return nil, errors.New("no program waits")
 	}
-	if _, err := w.line.Write([]byte(strings.Join(argv, "\x00"))); err != nil {
+	if _, err := unix.Write(w.line, []byte(strings.Join(argv, "\x00"))); err != nil {
 		return nil, errors.Join(fmt.Errorf("let %s go on: %w", argv[0], err), p.dismiss())
 	}
 	p.waiting = nil
-	w.line.Close()
+	w.child.line = w.line // to be closed when the program has ended
 	return w.child, nil
 }
 
@@ -84,14 +98,37 @@ func (p *programs) dismiss() error {
 		return nil
 	}
 	p.waiting = nil
-	w.line.Close()
-	defer w.discard()
+	unix.Close(w.line)
+	w.stdout.drop()
+	w.stderr.drop()
+	defer os.RemoveAll(w.dir)
 	_ = unix.Kill(-w.pid, unix.SIGKILL)
 	_, stuck, err := sweep(w.pid, p.stuck)
 	if err == nil && stuck > 0 {
 		err = errors.New("the program that waited cannot be killed")
 	}
 	return err
+}
+
+// settle does beforehand what the agent would do first in a restored guest, so
+// that each of them need not: its memory is there, it has the threads that it
+// takes to block in several calls at once, and what the Go runtime makes when it
+// is used first is made.
+func settle() {
+	const threads = 6
+	var all sync.WaitGroup
+	release := make(chan struct{})
+	for range threads {
+		all.Go(func() {
+			runtime.LockOSThread() // each needs one of its own, which stays when it is done
+			defer runtime.UnlockOSThread()
+			<-release
+		})
+	}
+	close(release)
+	all.Wait()
+	time.NewTimer(time.Hour).Stop()
+	prefault.Prefault()
 }
 
 // packetSocket makes a socket that keeps packets apart: our end and a

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -119,7 +120,10 @@ func TestReseedRefuses(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := reseed(file, []byte("seed")); err != unix.ENOTTY {
+	if err := openRandomness(file).seed([]byte("seed")); err != unix.ENOTTY {
+		t.Errorf("%v", err)
+	}
+	if err := openRandomness(file + "?").seed([]byte("seed")); !errors.Is(err, unix.ENOENT) {
 		t.Errorf("%v", err)
 	}
 }

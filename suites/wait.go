@@ -5,13 +5,16 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"noiommu-farm/guestagent/prefault"
 	"noiommu-farm/guestagent/wire"
 )
 
@@ -26,23 +29,35 @@ func waitForArgs(descriptor string, bdfs []string) (options, error) {
 	if err != nil {
 		return options{}, fmt.Errorf("%s: %w", wire.WaitEnv, err)
 	}
-	unix.CloseOnExec(fd)
+	unix.CloseOnExec(fd) // and it stays open: closing it takes a grace period's work in each guest
 	os.Unsetenv(wire.WaitEnv) // the tests' own children have nothing to wait for
-	defer unix.Close(fd)
+	packet := make([]byte, maxArgs)
+	// What would be done first in each guest that goes on from here.
+	fmt.Fprint(io.Discard, time.NewTimer(time.Hour).Stop())
+	prefault.Prefault()
 	if _, err := unix.Write(fd, []byte(wire.WaitWord)); err != nil {
 		return options{}, fmt.Errorf("say that all is ready: %w", err)
 	}
-	packet := make([]byte, maxArgs)
 	n, err := readPacket(fd, packet)
 	if err != nil {
 		return options{}, fmt.Errorf("wait for the arguments: %w", err)
 	}
 	argv := strings.Split(string(packet[:n]), "\x00")
-	o, err := parse(argv[1:], os.Stderr)
+	o, err := parseWaiting(argv[1:], bdfs)
 	if err == nil && !slices.Equal(o.bdfs, bdfs) {
 		err = fmt.Errorf("the functions under test are %q, and were %q at first", o.bdfs, bdfs)
 	}
 	return o, err
+}
+
+// parseWaiting is parse, which looks at the most usual arguments itself: making
+// a flag set first would be half of what this program does before its first test.
+func parseWaiting(args, bdfs []string) (options, error) {
+	if len(args) < 2 || args[0] != "-test" || !slices.Equal(args[2:], bdfs) {
+		return parse(args, os.Stderr)
+	}
+	chosen, err := choose("", args[1], "")
+	return options{chosen: chosen, bdfs: bdfs}, err
 }
 
 // readPacket waits for one packet; an end without any is an error.

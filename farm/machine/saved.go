@@ -24,6 +24,12 @@ const (
 // not answer any more must not hold its place for ever.
 const saveTimeout = 60 * time.Second
 
+// rest is what a guest gets, before it is saved, to finish what it was just
+// asked to do: threads that look once more for work, work that the kernel put off
+// for a moment or, after booting, for a second. What is left, each guest that goes
+// on from there does again, before it comes to its test.
+const rest = 300 * time.Millisecond
+
 // Saved is a guest as it was at one moment. Any number of guests can go on from
 // there at the same time: each sees that memory, and keeps what it writes to
 // itself.
@@ -39,7 +45,7 @@ type NotSavableError struct{ Reason string }
 
 func (e *NotSavableError) Error() string { return "save guest: " + e.Reason }
 
-// Save saves the guest as it is at this moment, and lets it go on. It must
+// Save saves the guest as soon as it has come to rest, and lets it go on. It must
 // have been booted with BootOptions.Savable, and nobody may be in the middle of
 // a frame to or from it.
 //
@@ -48,6 +54,11 @@ func (e *NotSavableError) Error() string { return "save guest: " + e.Reason }
 func (g *Guest) Save(ctx context.Context) (_ *Saved, err error) {
 	if g.ram == nil {
 		return nil, errors.New("save guest: it was not booted to be saved")
+	}
+	select {
+	case <-time.After(rest):
+	case <-ctx.Done():
+		return nil, fmt.Errorf("save guest: %w", context.Cause(ctx))
 	}
 	limited, cancel := context.WithTimeout(ctx, saveTimeout)
 	defer cancel()

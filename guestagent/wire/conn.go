@@ -17,6 +17,8 @@ type Message interface {
 	set() int
 	// hello is the version that a Hello in the message names.
 	hello() (version int, ok bool)
+	// pack is the body of a frame with a message that is not sent as JSON.
+	pack() (body []byte, ok bool)
 }
 
 func (m ToGuest) set() int {
@@ -69,9 +71,12 @@ func (c *Conn) Send(m Message) error {
 	if n := m.set(); n != 1 {
 		return fmt.Errorf("send %T: %d fields: %w", m, n, ErrFields)
 	}
-	body, err := json.Marshal(m)
-	if err != nil {
-		return fmt.Errorf("send %T: %w", m, err)
+	body, ok := m.pack()
+	if !ok {
+		var err error
+		if body, err = json.Marshal(m); err != nil {
+			return fmt.Errorf("send %T: %w", m, err)
+		}
 	}
 	if len(body) > MaxFrame {
 		return fmt.Errorf("send %T: %d bytes: %w", m, len(body), ErrLength)
@@ -126,6 +131,12 @@ func (c *Conn) Recv(m Message) error {
 
 // decode reads one message from the body of a frame.
 func decode(body []byte, m Message) error {
+	if body[0] < ' ' && body[0] != '\t' && body[0] != '\n' && body[0] != '\r' { // no JSON begins so
+		if m, ok := m.(interface{ unpack([]byte) bool }); !ok || !m.unpack(body) {
+			return ErrPacked
+		}
+		return nil
+	}
 	// The version is looked at first and leniently: the Hello of another
 	// version may have fields that this one does not know.
 	var first struct {

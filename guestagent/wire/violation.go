@@ -14,6 +14,7 @@ func (v Violation) Error() string { return string(v) }
 const (
 	ErrLength  Violation = "length out of bounds"                 // of a frame or a chunk
 	ErrJSON    Violation = "not a message of this version"        // bad JSON, unknown fields, wrong types, trailing data
+	ErrPacked  Violation = "not a packed message of this version" // an unknown one, cut off, or with something after it
 	ErrFields  Violation = "not exactly one field is set"         // of ToGuest or ToHost
 	ErrVersion Violation = "the other end speaks another version" // in a Hello
 	ErrStream  Violation = "unknown stream"                       // of a chunk

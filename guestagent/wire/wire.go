@@ -4,8 +4,8 @@
 // use it; docs/protocol.md is its description for a reader without this code.
 //
 // There are two virtio-serial ports. On the control port ([ControlPort]) both
-// ends send frames: a 4-byte big-endian length and that many bytes of JSON,
-// one [ToGuest] or [ToHost] each. On the output port ([OutputPort]) the guest
+// ends send frames: a 4-byte big-endian length and that many bytes of JSON, or
+// of a few packed messages, one [ToGuest] or [ToHost] each. On the output port ([OutputPort]) the guest
 // sends [Chunk]s and the host sends nothing.
 //
 // The guest is not trusted. Every length is bounded before memory is
@@ -15,7 +15,7 @@ package wire
 
 // Version is checked by both ends in their first message. It changes with any
 // change of a message.
-const Version = 3
+const Version = 4
 
 const (
 	// MaxFrame bounds one control frame, in bytes.

@@ -152,7 +152,12 @@ func TestConnRubbish(t *testing.T) {
 		{"a value and rubbish", frame(`{"pong":{"n":1}}]`), ErrJSON},
 		{"a list", frame(`[]`), ErrJSON},
 		{"a number", frame(`7`), ErrJSON},
-		{"zero bytes", frame("\x00\x00\x00\x00"), ErrJSON},
+		{"zero bytes", frame("\x00\x00\x00\x00"), ErrPacked},
+		{"an unknown packed message", frame("\x05\x00\x00\x00\x00\x00\x00\x00\x01"), ErrPacked},
+		{"a packed message of the other direction", frame("\x01" + strings.Repeat("\x00", 24)), ErrPacked},
+		{"a packed message, cut off", frame("\x03\x00\x00\x00\x00\x00\x00\x00"), ErrPacked},
+		{"a packed message and rubbish", frame("\x03\x00\x00\x00\x00\x00\x00\x00\x01{"), ErrPacked},
+		{"a packed number too large", frame("\x03\x00\x00\x00\x01\x00\x00\x00\x00"), ErrPacked},
 		{"deep", frame(deep), ErrJSON},
 		{"unknown message", frame(`{"reboot":{}}`), ErrJSON},
 		{"unknown field", frame(`{"pong":{"n":1,"m":2}}`), ErrJSON},
@@ -339,6 +344,7 @@ func FuzzRecv(f *testing.F) {
 	f.Add(frame(`{"facts":{"params":{"a/b":"Y"},"pci":[{"bdf":"0000:00:02.0","vendor":4660}],"config_gz":"H4s="}}`))
 	f.Add(append(frame(`{"pong":{"n":1}}`), frame(`{"exited":{"id":1,"code":-1,"signal":11}}`)...))
 	f.Add([]byte("\x00\x10\x00\x01"))
+	f.Add(frame("\x03\x00\x00\x00\x00\x00\x00\x00\x01"))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		conn := reading(in)
 		for {
@@ -394,4 +400,24 @@ func FuzzReadChunk(f *testing.F) {
 			}
 		}
 	})
+}
+
+// No part of a packed message is one.
+func TestPackedCut(t *testing.T) {
+	for _, m := range []ToGuest{
+		{Restore: &Restore{Guest: 1, UnixNS: 2, Seed: []byte("seed")}},
+		{Run: &Run{ID: 3, Name: "n", Argv: []string{"/a", "b"}, Env: []string{"C=d"}, TimeoutMS: 4, Host: true, Privileges: Root, Warm: true}},
+	} {
+		var out port
+		if err := NewConn(&out).Send(m); err != nil {
+			t.Fatal(err)
+		}
+		body := out.Bytes()[4:]
+		for n := 1; n < len(body); n++ {
+			var got ToGuest
+			if err := reading(frame(string(body[:n]))).Recv(&got); !errors.Is(err, ErrPacked) {
+				t.Errorf("%d bytes of %d: %v", n, len(body), err)
+			}
+		}
+	}
 }

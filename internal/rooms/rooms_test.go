@@ -33,9 +33,11 @@ var plan = map[string][]string{
 	"results":         {"suites/contract", "guestagent/wire"},
 	"kernels":         nil,
 	"images":          nil,
-	"guestagent":      {"guestagent/wire"},
+	"guestagent":      {"guestagent/wire", "guestagent/prefault"},
 	"guestagent/wire": nil,
-	"suites":          {"suites/contract", "suites/uapi", "guestagent/wire"},
+	// Both programs of a guest wait in it when it is saved.
+	"guestagent/prefault": nil,
+	"suites":          {"suites/contract", "suites/uapi", "guestagent/wire", "guestagent/prefault"},
 	"suites/contract": nil,
 	"suites/uapi":     nil,
 	"internal/fault":  nil,
