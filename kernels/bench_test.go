@@ -131,7 +131,7 @@ func TestBenchCcache(t *testing.T) {
 			t.Fatal(err)
 		}
 		write(t, filepath.Join(build, ".config"), string(read(t, config)))
-		targets := []string{"vmlinux", "bzImage"}
+		targets := []string{"vmlinux"}
 		if strings.Contains(string(read(t, config)), "=m\n") {
 			targets = append(targets, "modules")
 		}

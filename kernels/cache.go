@@ -117,6 +117,7 @@ func (c *Cache) want(ctx context.Context, r Request, progress func(Progress)) (w
 		base:    r.Config.base,
 		options: kconfig.Merge(r.Config.fragments, tree.Version),
 		tools:   tools,
+		bzImage: r.BzImage,
 		config:  r.Config.Name,
 	}, nil
 }
@@ -184,6 +185,7 @@ type want struct {
 	base    build.Base
 	options []kconfig.Option
 	tools   build.Toolchain
+	bzImage bool
 	config  string
 }
 
@@ -193,6 +195,9 @@ type want struct {
 func (w want) key() string {
 	text := fmt.Appendf(nil, "recipe %d\nsource %s\ncompiler %s\n%s", recipe, w.tree.ID, w.tools.Version, kconfig.Text(w.options))
 	text = append(text, w.on()...)
+	if w.bzImage {
+		text = append(text, "bzImage\n"...)
+	}
 	if w.tree.Base != "" {
 		text = fmt.Appendf(text, "base %s\nseries %s\n", w.tree.Base, strings.Join(w.tree.Series.IDs(), " "))
 	}

@@ -25,7 +25,8 @@ import (
 // The directory of a build:
 //
 //	build.json
-//	vmlinux bzImage config build.log
+//	vmlinux config build.log
+//	bzImage  when it was asked for
 //	selftests/SUITE/NAME
 //	modules/lib/modules/RELEASE/  when the configuration has modules
 //	objects/  what kbuild left: builds nearby start from a copy of it
@@ -92,7 +93,7 @@ func open(ctx context.Context, dir string) (*Build, error) {
 			return nil, fmt.Errorf("%s has the SHA-256 %s instead of %s", name, got, sum)
 		}
 	}
-	for _, name := range []string{"vmlinux", "bzImage", "config"} {
+	for _, name := range []string{"vmlinux", "config"} {
 		if r.Artefacts[name] == "" {
 			return nil, fmt.Errorf("%s has no %s", recordName, name)
 		}
@@ -101,7 +102,6 @@ func open(ctx context.Context, dir string) (*Build, error) {
 		Key:        r.Key,
 		Dir:        dir,
 		Vmlinux:    filepath.Join(dir, "vmlinux"),
-		BzImage:    filepath.Join(dir, "bzImage"),
 		ConfigPath: filepath.Join(dir, "config"),
 		Release:    r.Release,
 		Version:    r.Version,
@@ -114,6 +114,9 @@ func open(ctx context.Context, dir string) (*Build, error) {
 		Took:       time.Duration(r.Seconds * float64(time.Second)),
 		Steps:      r.Steps,
 		Warnings:   r.Warnings,
+	}
+	if r.Artefacts["bzImage"] != "" {
+		b.BzImage = filepath.Join(dir, "bzImage")
 	}
 	if r.Modules {
 		b.Modules = filepath.Join(dir, "modules")

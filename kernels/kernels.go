@@ -220,6 +220,9 @@ type Request struct {
 	Source   Source
 	Config   Configuration
 	Compiler string // gcc, clang, clang-N; "" is gcc
+	// BzImage asks for the kernel as a bzImage too. The farm's guests need none,
+	// and packing one is a quarter of a build that changes little.
+	BzImage bool
 }
 
 // Progress says what a build is doing now.
@@ -237,7 +240,7 @@ type Build struct {
 	Key        string // names the build among all builds
 	Dir        string
 	Vmlinux    string // path of the ELF kernel, with a PVH note
-	BzImage    string // path of the compressed kernel
+	BzImage    string // path of the compressed kernel; "" when it was not asked for
 	Config     map[string]string
 	ConfigPath string
 	Modules    string // root directory of lib/modules; "" when none was built

@@ -174,7 +174,7 @@ func TestBuild(t *testing.T) {
 	if b.Config["NOIOMMU"] != "y" || b.Config["EDU"] != "" {
 		t.Errorf("config %v", b.Config)
 	}
-	for _, file := range []string{b.Vmlinux, b.BzImage, b.ConfigPath, filepath.Join(b.Dir, "build.log")} {
+	for _, file := range []string{b.Vmlinux, b.ConfigPath, filepath.Join(b.Dir, "build.log")} {
 		if len(read(t, file)) == 0 {
 			t.Errorf("%s is empty", file)
 		}
@@ -195,6 +195,21 @@ func TestBuild(t *testing.T) {
 	again.Cached = false
 	if d := cmp.Diff(b, again); d != "" {
 		t.Errorf("second build differs:\n%s", d)
+	}
+}
+
+// A bzImage is made for who asks for it, from what is there.
+func TestBzImage(t *testing.T) {
+	l := newLab(t)
+	plain := l.build(t)
+	request := l.request(t)
+	request.BzImage = true
+	b, err := l.cache.Build(t.Context(), request, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if plain.BzImage != "" || b.Neighbour != plain.Key || len(read(t, b.BzImage)) == 0 || !bytes.Equal(read(t, b.Vmlinux), read(t, plain.Vmlinux)) {
+		t.Errorf("without %q, with %q from %q", plain.BzImage, b.BzImage, b.Neighbour)
 	}
 }
 
@@ -546,7 +561,7 @@ func TestDamagedBuild(t *testing.T) {
 			f.Close()
 		}},
 		{"truncated artefact", func(t *testing.T, b *Build) {
-			if err := os.Truncate(b.BzImage, 10); err != nil {
+			if err := os.Truncate(b.Vmlinux, 10); err != nil {
 				t.Fatal(err)
 			}
 		}},

@@ -121,7 +121,7 @@ func (l *lab) prepare(ctx context.Context, config string) error {
 		return err
 	}
 	cache := &kernels.Cache{Dir: l.cache, Jobs: runtime.NumCPU(), Log: func(text string) { fmt.Fprintln(l.log, text) }}
-	if l.build, err = cache.Build(ctx, kernels.Request{Source: source, Config: configuration}, func(kernels.Progress) {}); err != nil {
+	if l.build, err = cache.Build(ctx, kernels.Request{Source: source, Config: configuration, BzImage: true}, func(kernels.Progress) {}); err != nil {
 		return err
 	}
 	image, err := images.Build(ctx, spec(), filepath.Join(l.cache, "images"))

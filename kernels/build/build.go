@@ -69,6 +69,7 @@ type Job struct {
 	Objects   string         // the build directory
 	Selftests string         // an empty directory
 	Modules   string         // an empty directory
+	BzImage   bool           // the kernel is wanted as a bzImage too
 	// Programs that another build made of the same sources, by suite: paths of
 	// files. They are taken instead of making them again.
 	Programs map[string][]string
@@ -373,7 +374,10 @@ func list(errs []error) error {
 
 // compile sets all of the result that it knows.
 func (j Job) compile(ctx context.Context, config map[string]string, r *Result) error {
-	targets := []string{fmt.Sprintf("-j%d", max(j.Jobs, 1)), "vmlinux", "bzImage"}
+	targets := []string{fmt.Sprintf("-j%d", max(j.Jobs, 1)), "vmlinux"}
+	if j.BzImage {
+		targets = append(targets, "bzImage")
+	}
 	for _, v := range config {
 		r.Modules = r.Modules || v == "m"
 	}
