@@ -77,6 +77,11 @@ func TestRepro(t *testing.T) {
 		t.Errorf("strace.txt: %v\n%.1000s", err, text)
 	}
 
+	code, _, stderr = tryAgain(t, runs, "--trace", "vfio_*", "latest/debian-7.3_noiommu_none/ND-04")
+	if code != 2 || !strings.Contains(stderr, "the kernel has no function tracer: run the test with --config noiommu,trace first") {
+		t.Errorf("--trace without a tracer: exit code %d\n%s", code, stderr)
+	}
+
 	code, out, stderr = tryAgain(t, runs, "--dump", "latest/debian-7.3_noiommu_none/ND-04")
 	if code != 0 {
 		t.Fatalf("--dump: exit code %d\n%s%s", code, out, stderr)
@@ -91,6 +96,50 @@ func TestRepro(t *testing.T) {
 	code, out, stderr = farmVerb(t, "repro", "--out", elsewhere, "--cache", filepath.Join(elsewhere, "no-cache"), capsule)
 	if code != 1 || !strings.Contains(out, "the same way in 1 of 1") {
 		t.Errorf("replay: exit code %d\n%s%s", code, out, stderr)
+	}
+}
+
+// The kernel's functions and events are recorded while a test runs, and a name
+// that the kernel does not have is the user's mistake.
+func TestTrace(t *testing.T) {
+	if !*slow {
+		t.Skip("builds a kernel with the function tracer: run with -noiommu.slow (make verify-trace)")
+	}
+	runs := t.TempDir()
+	o := farmIn(t, runs, "--config", "noiommu,trace", "--topology", "none", "--test", "PA-02")
+	if o.code != 0 {
+		t.Fatalf("exit code %d: %s%s", o.code, o.said(), o.stderr)
+	}
+	const test = "latest/debian-7.3_noiommu,trace_none/PA-02"
+	code, out, stderr := tryAgain(t, runs, "--trace", "iommufd_*,vfio_*,sched:sched_process_exec", test)
+	found, _ := filepath.Glob(filepath.Join(o.dir, "repro", "latest", "cells", "*", "trace.txt"))
+	if code != 0 || len(found) != 1 || !strings.Contains(stderr, "recorded in ") {
+		t.Fatalf("exit code %d, %q\n%s%s", code, found, out, stderr)
+	}
+	trace, err := os.ReadFile(found[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`(?m)^# tracer: function$`,
+		`(?m)^ +suites-\d+ .*: iommufd_fops_ioctl <-`, // by the test's program
+		`(?m): vfio_\w+ <-`,
+		`(?m): sched_process_exec: filename=/suites/suites `,
+	} {
+		if !regexp.MustCompile(want).Match(trace) {
+			t.Errorf("the trace has no %s\n%.2000s", want, trace)
+		}
+	}
+	if regexp.MustCompile(`(?m): (?:kmalloc|schedule)\b.* <-`).Match(trace) {
+		t.Error("the trace has functions that were not asked for")
+	}
+	for words, want := range map[string]string{
+		"no_such_function_*": "the kernel has no function no_such_function_*",
+		"vfio_*,no:event":    "the kernel has no event no:event",
+	} {
+		if code, _, stderr := tryAgain(t, runs, "--trace", words, test); code != 2 || !strings.Contains(stderr, want) {
+			t.Errorf("--trace %s: exit code %d\n%s", words, code, stderr)
+		}
 	}
 }
 

@@ -77,8 +77,7 @@ const (
 // whereabouts looks for a key that has no result. why is the reason of what is
 // hidden.
 func whereabouts(k Key, cell *verdict.Cell, now map[Key]result) (found whereabout, why string) {
-	bad := func(k Key) bool { r := now[k]; return r.Verdict != "" && r.bad() }
-	if bad(Key{Point: k.Point}) || bad(Key{k.Point, k.Program, ""}) {
+	if program, told := now[Key{k.Point, k.Program, ""}]; told && program.bad() {
 		return explained, ""
 	}
 	for _, a := range cell.Absent {
@@ -104,11 +103,8 @@ func whereabouts(k Key, cell *verdict.Cell, now map[Key]result) (found whereabou
 		}
 		return hidden, p.Reason
 	}
-	j := slices.IndexFunc(p.Tests, func(t verdict.Test) bool { return t.Name == k.Test })
 	switch {
-	case j >= 0 && p.Tests[j].Verdict == verdict.Infra:
-		return lost, ""
-	case j >= 0, k.Test == "":
+	case k.Test == "", slices.ContainsFunc(p.Tests, func(t verdict.Test) bool { return t.Name == k.Test }):
 		return explained, "" // what it follows from stands before it, or is one of its tests
 	case p.Reason != "":
 		return hidden, p.Reason // the program did not come to its end

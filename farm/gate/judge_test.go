@@ -139,8 +139,9 @@ func (w *world) cell(state int, planned matrix.Cell) *verdict.Cell {
 	}
 	for i := range c.Programs {
 		p := &c.Programs[i]
+		p.Verdict = cmp.Or(p.Verdict, verdict.Skip)
 		for _, t := range p.Tests {
-			p.Verdict = verdict.Worst(cmp.Or(p.Verdict, verdict.Skip), t.Verdict)
+			p.Verdict = verdict.Worst(p.Verdict, t.Verdict)
 		}
 		c.Verdict = verdict.Worst(cmp.Or(c.Verdict, verdict.Skip), p.Verdict)
 	}
@@ -309,6 +310,10 @@ func TestJudge(t *testing.T) {
 			[]verdict.Verdict{pass, infra, pass}, "INFRA: the farm failed", ""},
 		"a program is lost": {world{patches: two, cells: map[int]effect{1: ends("get_pa", infra, "not run: agent died")}},
 			[]verdict.Verdict{pass, infra, pass}, "INFRA: the farm failed", ""},
+		"a program is lost behind a test that the base fails": {world{patches: one(vfioFile), cells: map[int]effect{0: fails("nodes.ND-04"), 1: together(fails("nodes.ND-04"), ends("get_pa", infra, "not run: agent died"))}},
+			[]verdict.Verdict{fail, infra}, "INFRA: the farm failed", ""},
+		"a result is lost that the base fails": {world{patches: one(vfioFile), cells: map[int]effect{0: fails("nodes.ND-04"), 1: becomes("nodes.ND-04", infra, "not run: no memory")}},
+			[]verdict.Verdict{fail, infra}, "INFRA: the farm failed", ""},
 		"a crash says more than what was lost": {world{patches: one(vfioFile), cells: map[int]effect{1: together(becomes("nodes.ND-01", verdict.Crash, "BUG: x"), ends("get_pa", infra, "not run: agent died"))}},
 			[]verdict.Verdict{pass, fail}, `FAIL patch 1/1 "change 1": ND-01`, ""},
 
@@ -316,7 +321,9 @@ func TestJudge(t *testing.T) {
 		"a test vanishes": {world{patches: two, level: Core, cells: map[int]effect{1: drops(selftest, "f.b.map"), 2: drops(selftest, "f.b.map")}},
 			[]verdict.Verdict{pass, fail, pass}, `FAIL patch 1/2 "change 1": vfio/vfio_pci_device_test: no result any more of 1 test that passed before the patch (f.b.map)`, "still broken since patch 1/2: vfio/vfio_pci_device_test f.b.map"},
 		"and comes back": {world{patches: two, level: Core, cells: map[int]effect{1: drops(selftest, "f.b.map")}},
-			[]verdict.Verdict{pass, fail, pass}, `FAIL patch 1/2`, "mends vfio/vfio_pci_device_test f.b.map"},
+			[]verdict.Verdict{pass, fail, pass}, `FAIL patch 1/2 "change 1": vfio/vfio_pci_device_test: no result`, "mends vfio/vfio_pci_device_test f.b.map"},
+		"and is gone again": {world{patches: [][]string{{vfioFile}, {vfioFile}, {vfioFile}}, level: Core, cells: map[int]effect{1: drops(selftest, "f.b.map"), 3: drops(selftest, "f.b.map")}},
+			[]verdict.Verdict{pass, fail, pass, fail}, `FAIL patch 1/3 "change 1": vfio/vfio_pci_device_test: no result`, ""},
 		"a statement vanishes": {world{patches: one(device, vfioFile), cells: map[int]effect{1: drops("get_pa", "get_pa.PA-02")}},
 			[]verdict.Verdict{pass, fail}, `FAIL patch 1/1 "change 1": get_pa: no result any more of 1 test that passed before the patch (get_pa.PA-02)`, ""},
 		"a program vanishes with its line": {world{patches: [][]string{{makefile}, {device}}, cells: map[int]effect{1: drops(selftest), 2: drops(selftest)}},
@@ -339,10 +346,20 @@ func TestJudge(t *testing.T) {
 		"a variant cannot run for a reason": {world{patches: one(vfioFile), level: Core, cells: map[int]effect{1: together(drops(selftest, "f.b.map"), func(c *verdict.Cell) {
 			c.Absent = []results.Absent{{Name: selftest + " -v b", Reason: "requires a native container"}}
 		})}}, []verdict.Verdict{pass, pass}, "PASS: the patch builds, boots and passes on debian:7.3; it runs fewer tests", "skips 1 test of vfio/vfio_pci_device_test"},
+		"another variant vanishes beside it": {world{patches: one(vfioFile), level: Core, cells: map[int]effect{1: together(drops(selftest, "f.a.map", "f.b.map"), func(c *verdict.Cell) {
+			c.Absent = []results.Absent{{Name: selftest + " -v b", Reason: "requires a native container"}}
+		})}}, []verdict.Verdict{pass, fail}, `FAIL patch 1/1 "change 1": vfio/vfio_pci_device_test: no result any more of 1 test that passed before the patch (f.a.map)`, "skips 1 test of vfio/vfio_pci_device_test"},
 		"the program crashes before it": {world{patches: one(vfioFile), level: Core, cells: map[int]effect{1: together(drops(selftest, "f.b.map"), ends(selftest, verdict.Crash, "did not finish: BUG: x"))}},
 			[]verdict.Verdict{pass, fail}, `FAIL patch 1/1 "change 1": vfio/vfio_pci_device_test: did not finish: BUG: x`, ""},
 		"the guest dies in the suite before it": {world{patches: one(vfioFile), cells: map[int]effect{1: together(becomes("nodes.ND-04", verdict.Crash, "did not finish: panic"), ends("get_pa", verdict.Crash, "not run: panic"))}},
 			[]verdict.Verdict{pass, fail}, `FAIL patch 1/1 "change 1": ND-04`, ""},
+		"it dies there on one machine, and without a word on another": {world{patches: one(vfioFile), cells: map[int]effect{0: fails("nodes.ND-01"), 1: func(c *verdict.Cell) {
+			fails("nodes.ND-01")(c)
+			if strings.HasSuffix(c.Name, "_"+none) {
+				becomes("nodes.ND-04", verdict.Crash, "did not finish: panic")(c)
+			}
+			ends("get_pa", verdict.Crash, "not run: panic")(c)
+		}}}, []verdict.Verdict{fail, fail}, `FAIL patch 1/1 "change 1": ND-04`, "get_pa: no result of 12 tests that passed before the patch: not run: panic"},
 		"it does not boot": {world{patches: one(vfioFile), cells: map[int]effect{1: broken(verdict.Crash, "Kernel panic")}},
 			[]verdict.Verdict{pass, fail}, `FAIL patch 1/1 "change 1": the boot: Kernel panic`, ""},
 		// The base's own failure must not hide another one.
@@ -390,6 +407,9 @@ func TestJudge(t *testing.T) {
 				t.Errorf("the table does not say %q\n%s", c.told, &table)
 			}
 			for _, d := range r.Found {
+				if d.Kind == ResultsGone && !strings.Contains(c.first+c.told, "no result") {
+					t.Errorf("gone: %s", d.line())
+				}
 				if d.Again == "" || d.name() == "" || d.Reason == "" {
 					t.Errorf("a difference without its name, reason or command: %+v", d)
 				}

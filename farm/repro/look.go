@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"noiommu-farm/farm/runner"
+	"noiommu-farm/guestagent/wire"
 	"noiommu-farm/images"
 	"noiommu-farm/internal/fault"
 	"noiommu-farm/results"
@@ -152,7 +153,7 @@ func Trace(ctx context.Context, c Case, words []string, opt Options) (Result, st
 	inside := func(id uint32, verb string, words ...string) results.Program {
 		return results.Program{ID: id, Name: verb + phase, Argv: append([]string{insidePath, verb}, words...), Timeout: test.Timeout}
 	}
-	repeat.Planned.Programs = []results.Program{inside(2, "trace-start", words...), test, inside(3, "trace-stop")}
+	repeat.Planned.Programs = []results.Program{inside(traceStart, "trace-start", words...), test, inside(traceStop, "trace-stop")}
 	result, cell, err := c.once(ctx, repeat, opt)
 	if err != nil || cell == "" {
 		return result, "", err
@@ -161,18 +162,38 @@ func Trace(ctx context.Context, c Case, words []string, opt Options) (Result, st
 	if err != nil {
 		return result, "", err
 	}
+	said, err := printed(rec, traceStart, wire.Stderr)
+	if err != nil {
+		return result, "", err
+	}
+	if len(said) > 0 { // it says nothing when all is well
+		return Result{}, "", &fault.Usage{Key: "--trace", Value: strings.Join(words, ","), Err: fmt.Errorf(
+			"nothing was recorded: %s", strings.TrimSpace(string(said)))}
+	}
 	path := filepath.Join(cell, "trace.txt")
-	return result, path, saveTrace(rec, path)
+	if err := saveTrace(rec, path); err != nil {
+		return result, "", err
+	}
+	return result, path, nil
+}
+
+// traceStart and traceStop are the numbers of the programs that switch the tracer
+// on before the test and off after it.
+const traceStart, traceStop = 2, 3
+
+// printed is all that a program printed.
+func printed(rec *results.Record, id uint32, stream wire.Stream) ([]byte, error) {
+	from, err := rec.Output(id, stream)
+	if err != nil {
+		return nil, err
+	}
+	defer from.Close()
+	return io.ReadAll(from)
 }
 
 // saveTrace writes what the tracer printed as diagnostics.
 func saveTrace(rec *results.Record, path string) error {
-	from, err := rec.Output(3, 1)
-	if err != nil {
-		return err
-	}
-	defer from.Close()
-	text, err := io.ReadAll(from)
+	text, err := printed(rec, traceStop, wire.Stdout)
 	if err != nil {
 		return fmt.Errorf("read trace: %w", err)
 	}
@@ -183,7 +204,7 @@ func saveTrace(rec *results.Record, path string) error {
 		}
 	}
 	if trace.Len() == 0 {
-		return errors.New("read trace: the guest gave none")
+		return errors.New("read trace: the guest gave none: it was gone before its trace could be read")
 	}
 	return results.WriteFile(path, trace.Bytes())
 }

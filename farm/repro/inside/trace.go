@@ -43,12 +43,12 @@ func switchOn(dir string, words []string) error {
 	for _, w := range words {
 		if strings.Contains(w, ":") {
 			if err := appendTo(filepath.Join(dir, "set_event"), w); err != nil {
-				return fmt.Errorf("event %s: %w", w, err)
+				return unknown("event "+w, err)
 			}
 			continue
 		}
 		if err := appendTo(filepath.Join(dir, "set_ftrace_filter"), w); err != nil {
-			return fmt.Errorf("functions %s: %w", w, err)
+			return unknown("function "+w, err)
 		}
 		functions = true
 	}
@@ -58,6 +58,14 @@ func switchOn(dir string, words []string) error {
 		}
 	}
 	return write("tracing_on", "1")
+}
+
+// unknown says what the kernel means by EINVAL: that nothing matches.
+func unknown(what string, err error) error {
+	if errors.Is(err, unix.EINVAL) {
+		return fmt.Errorf("the kernel has no %s: %w", what, err)
+	}
+	return fmt.Errorf("%s: %w", what, err)
 }
 
 func appendTo(path, line string) error {
