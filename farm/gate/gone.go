@@ -177,16 +177,17 @@ func howMany(list []Key) string { return number(len(testNames(list)), "test") }
 // it, as far as no difference tells it.
 func (r *Report) disappeared(s State) []string {
 	var words []string
-	for _, one := range []struct {
-		list []Key
-		what string
-	}{{s.Gone, "no result any more of %s of %s with %s, which passed before"}, {s.Skipped, "skips %s of %s with %s, which passed before"}} {
-		for _, list := range byProgram(one.list) {
-			at := Key{list[0].Point, list[0].Program, ""}
-			if !slices.ContainsFunc(r.of(s.Index), func(d Difference) bool { return d.Kind == ResultsGone && d.Key == at }) {
-				words = append(words, fmt.Sprintf(one.what, howMany(list), at.Program, at.Point))
-			}
+	add := func(what string, list []Key) {
+		words = append(words, fmt.Sprintf(what+" of %s of %s with %s, which passed before", howMany(list), list[0].Program, list[0].Point))
+	}
+	for _, list := range byProgram(s.Gone) {
+		at := Key{list[0].Point, list[0].Program, ""}
+		if !slices.ContainsFunc(r.of(s.Index), func(d Difference) bool { return d.Kind == ResultsGone && d.Key == at }) {
+			add("no result any more", list)
 		}
+	}
+	for _, list := range byProgram(s.Skipped) {
+		add("a skip now", list)
 	}
 	return words
 }
