@@ -238,6 +238,7 @@ func (a *agent) prepare(p *wire.Prepare) (wire.ToHost, error) {
 	a.mu.Lock()
 	a.coreLimit = p.CoreLimit
 	a.mu.Unlock()
+	settle()
 	facts, err := a.guest.facts(p.Params)
 	if err != nil {
 		return wire.ToHost{}, fmt.Errorf("read facts: %w", err)

@@ -49,7 +49,7 @@ func (p *programs) warm(w *wire.Warm, socket *os.File) error {
 	if err := p.waiting.ready(); err != nil {
 		return errors.Join(fmt.Errorf("warm %s: %w", w.Argv[0], err), p.dismiss())
 	}
-	settle()
+	prefault.Prefault()
 	return nil
 }
 
@@ -111,9 +111,9 @@ func (p *programs) dismiss() error {
 }
 
 // settle does beforehand what the agent would do first in a restored guest, so
-// that each of them need not: its memory is there, it has the threads that it
-// takes to block in several calls at once, and what the Go runtime makes when it
-// is used first is made.
+// that each of them need not: it has the threads that it takes to block in several
+// calls at once, and what the Go runtime makes when it is used first is made. It
+// comes before anything is measured, because threads take memory of the kernel.
 func settle() {
 	const threads = 6
 	var all sync.WaitGroup
@@ -128,7 +128,6 @@ func settle() {
 	close(release)
 	all.Wait()
 	time.NewTimer(time.Hour).Stop()
-	prefault.Prefault()
 }
 
 // packetSocket makes a socket that keeps packets apart: our end and a
