@@ -178,16 +178,16 @@ func howMany(list []Key) string { return number(len(testNames(list)), "test") }
 func (r *Report) disappeared(s State) []string {
 	var words []string
 	add := func(what string, list []Key) {
-		words = append(words, fmt.Sprintf(what+" of %s of %s with %s, which passed before", howMany(list), list[0].Program, list[0].Point))
+		words = append(words, fmt.Sprintf(what+" %s of %s with %s, which passed before", howMany(list), list[0].Program, list[0].Point))
 	}
 	for _, list := range byProgram(s.Gone) {
 		at := Key{list[0].Point, list[0].Program, ""}
 		if !slices.ContainsFunc(r.of(s.Index), func(d Difference) bool { return d.Kind == ResultsGone && d.Key == at }) {
-			add("no result any more", list)
+			add("no result any more of", list)
 		}
 	}
 	for _, list := range byProgram(s.Skipped) {
-		add("a skip now", list)
+		add("skips", list)
 	}
 	return words
 }

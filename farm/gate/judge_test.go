@@ -339,16 +339,16 @@ func TestJudge(t *testing.T) {
 			cells: map[int]effect{2: drops("vfio/vfio_pci_driver_test")}},
 			[]verdict.Verdict{pass, pass, pass}, "PASS: each of 2 patches builds, boots and passes on debian:7.3", ""},
 		"a statement is skipped for a reason": {world{patches: one(vfioFile), cells: map[int]effect{1: becomes("nodes.ND-04", skip, "requires cdev")}},
-			[]verdict.Verdict{pass, pass}, "PASS: the patch builds, boots and passes on debian:7.3; it runs fewer tests", "a skip now of 1 test of nodes with noiommu on none, which passed before"},
+			[]verdict.Verdict{pass, pass}, "PASS: the patch builds, boots and passes on debian:7.3; it runs fewer tests", "skips 1 test of nodes with noiommu on none, which passed before"},
 		"a program cannot run for a reason": {world{patches: one(vfioFile), level: Core, cells: map[int]effect{1: together(drops(selftest), func(c *verdict.Cell) {
 			c.Absent = []results.Absent{{Name: selftest, Reason: "requires SRIOV"}}
-		})}}, []verdict.Verdict{pass, pass}, "PASS: the patch builds, boots and passes on debian:7.3; it runs fewer tests", "a skip now of 2 tests of vfio/vfio_pci_device_test"},
+		})}}, []verdict.Verdict{pass, pass}, "PASS: the patch builds, boots and passes on debian:7.3; it runs fewer tests", "skips 2 tests of vfio/vfio_pci_device_test"},
 		"a variant cannot run for a reason": {world{patches: one(vfioFile), level: Core, cells: map[int]effect{1: together(drops(selftest, "f.b.map"), func(c *verdict.Cell) {
 			c.Absent = []results.Absent{{Name: selftest + " -v b", Reason: "requires a native container"}}
-		})}}, []verdict.Verdict{pass, pass}, "PASS: the patch builds, boots and passes on debian:7.3; it runs fewer tests", "a skip now of 1 test of vfio/vfio_pci_device_test"},
+		})}}, []verdict.Verdict{pass, pass}, "PASS: the patch builds, boots and passes on debian:7.3; it runs fewer tests", "skips 1 test of vfio/vfio_pci_device_test"},
 		"another variant vanishes beside it": {world{patches: one(vfioFile), level: Core, cells: map[int]effect{1: together(drops(selftest, "f.a.map", "f.b.map"), func(c *verdict.Cell) {
 			c.Absent = []results.Absent{{Name: selftest + " -v b", Reason: "requires a native container"}}
-		})}}, []verdict.Verdict{pass, fail}, `FAIL patch 1/1 "change 1": vfio/vfio_pci_device_test: no result any more of 1 test that passed before the patch (f.a.map)`, "a skip now of 1 test of vfio/vfio_pci_device_test"},
+		})}}, []verdict.Verdict{pass, fail}, `FAIL patch 1/1 "change 1": vfio/vfio_pci_device_test: no result any more of 1 test that passed before the patch (f.a.map)`, "skips 1 test of vfio/vfio_pci_device_test"},
 		"the program crashes before it": {world{patches: one(vfioFile), level: Core, cells: map[int]effect{1: together(drops(selftest, "f.b.map"), ends(selftest, verdict.Crash, "did not finish: BUG: x"))}},
 			[]verdict.Verdict{pass, fail}, `FAIL patch 1/1 "change 1": vfio/vfio_pci_device_test: did not finish: BUG: x`, ""},
 		"the guest dies in the suite before it": {world{patches: one(vfioFile), cells: map[int]effect{1: together(becomes("nodes.ND-04", verdict.Crash, "did not finish: panic"), ends("get_pa", verdict.Crash, "not run: panic"))}},
