@@ -5,7 +5,7 @@ SUDO := $(shell [ $$(id -u) = 0 ] || echo sudo)
 # Nothing may ask for another toolchain than the one that is here.
 export GOTOOLCHAIN := local
 
-.PHONY: run test lint build docs setup mutants verify-builds verify-gate verify-matrix verify-slurm bench bench-builds clean
+.PHONY: run test lint build docs setup mutants verify-builds verify-gate verify-matrix verify-slurm verify-trace bench bench-builds clean
 
 ## run: the main job: Linux 7.3 without and with an IOMMU
 run: setup build
@@ -64,6 +64,10 @@ verify-slurm: setup build
 		dpkg-query -W -f '$${db:Status-Status}' $$p 2>/dev/null | grep -qx installed || missing="$$missing $$p"; \
 	done; [ -z "$$missing" ] || { echo "installing$$missing"; $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing; }
 	go test -count=1 -timeout 1h -run 'TestSlurm$$' -v ./farm -noiommu.slow
+
+## verify-trace: the functions that a test calls, from a kernel with the function tracer (slow)
+verify-trace: setup build
+	go test -count=1 -timeout 2h -run 'TestTrace$$' -v ./farm -noiommu.slow
 
 ## bench: what a guest, a test and a program's output cost, against what else there is, as a table
 ## (ARGS="-only start,memory -n 5" measures some; slow)
