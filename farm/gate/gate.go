@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package gate judges a series of patches: one verdict for the base, one for
-// every patch, each state of which must build, boot and pass.
+// every patch. Each state that can show in what is tested must build, boot and
+// pass; where nothing is booted, nothing has passed.
 //
 // In come a base and a series; out goes a [Report], with every difference
 // confirmed by repetition, and text made of it: a table, Markdown, a mail to

@@ -365,7 +365,7 @@ func TestJudge(t *testing.T) {
 		// The base's own failure must not hide another one.
 		"cut off behind a test that the base fails": {world{patches: one(vfioFile), level: Core, cells: map[int]effect{
 			0: fails("f.a.map"), 1: together(fails("f.a.map"), drops(selftest, "f.b.map"), ends(selftest, fail, "killed by signal 11"))}},
-			[]verdict.Verdict{fail, infra}, "INFRA: nobody knows whether patch 1/1 breaks vfio/vfio_pci_device_test: no result of 1 test that passed before the patch: killed by signal 11", ""},
+			[]verdict.Verdict{fail, infra}, "INFRA: nobody knows whether patch 1/1 breaks vfio/vfio_pci_device_test: no result of 1 test that passed before the patch: killed by signal 11", "UNCLEAR on noiommu on intel"},
 		"not run behind a test that the base fails": {world{patches: one(vfioFile), cells: map[int]effect{
 			0: fails("nodes.ND-04"), 1: together(fails("nodes.ND-04"), ends("get_pa", verdict.Crash, "not run: panic"))}},
 			[]verdict.Verdict{fail, infra}, "INFRA: nobody knows whether patch 1/1 breaks get_pa: no result of 12 tests that passed before the patch: not run: panic", ""},

@@ -198,13 +198,17 @@ func (r *Report) remark(s State) string {
 	var words []string
 	found := r.of(s.Index)
 	sure := slices.DeleteFunc(slices.Clone(found), func(d Difference) bool { return !d.confirmed() })
+	cut := slices.DeleteFunc(slices.Clone(found), func(d Difference) bool { return d.Kind != ResultsGone || d.confirmed() })
 	if len(sure) > 0 && s.Index == 0 {
 		words = append(words, "fails by itself: "+names(sure))
 	} else if len(sure) > 0 {
 		words = append(words, "breaks "+names(sure))
 	}
-	if len(sure) < len(found) {
-		words = append(words, number(len(found)-len(sure), "result")+" did not repeat")
+	if n := len(found) - len(sure) - len(cut); n > 0 {
+		words = append(words, number(n, "result")+" did not repeat")
+	}
+	if len(cut) > 0 {
+		words = append(words, "without results of "+names(cut))
 	}
 	if len(s.Inherited) > 0 {
 		since := map[int][]Inherited{}
@@ -291,7 +295,11 @@ func (d Difference) details() []string {
 	case TestFails:
 		lines = append(lines, fmt.Sprintf("%s on %s: %s", d.Seen.Verdict, d.Key.Point, d.Reason))
 	case ResultsGone:
-		lines = append(lines, fmt.Sprintf("on %s: %s", d.Key.Point, d.Reason))
+		line := fmt.Sprintf("on %s: %s", d.Key.Point, d.Reason)
+		if d.unclear() {
+			line = "UNCLEAR " + line
+		}
+		lines = append(lines, line)
 	default:
 		lines = append(lines, d.Reason)
 	}
@@ -402,6 +410,11 @@ func (r *Report) GitHub(w io.Writer) error {
 			text += "%0A" + data.Replace(report.Clean(line))
 		}
 		fmt.Fprintf(&b, "::%s %stitle=%s::%s\n", kind, place, property.Replace(report.Clean(name+": "+d.name())), text)
+	}
+	for _, s := range r.States {
+		for _, text := range r.disappeared(s) {
+			fmt.Fprintf(&b, "::warning title=%s::%s\n", property.Replace(r.patch(s.Index)), data.Replace(report.Clean(text)))
+		}
 	}
 	kind := "notice"
 	if !r.Verdict.Good() {
