@@ -333,6 +333,8 @@ func TestJudge(t *testing.T) {
 			[]verdict.Verdict{pass, pass}, "PASS: the patch builds, boots and passes on debian:7.3; it runs fewer tests", "1/1    pass, but"},
 		"a test of another program vanishes": {world{patches: one(device, vfioFile), level: Core, cells: map[int]effect{1: drops("vfio/vfio_dma_mapping_test", "f.a.map")}},
 			[]verdict.Verdict{pass, fail}, `FAIL patch 1/1 "change 1": vfio/vfio_dma_mapping_test: no result any more of 1 test`, ""},
+		"a test is taken out, and one of another program vanishes": {world{patches: one(device, vfioFile), level: Core, cells: map[int]effect{1: together(drops(selftest, "f.b.map"), drops("vfio/vfio_dma_mapping_test", "f.a.map"))}},
+			[]verdict.Verdict{pass, fail}, `FAIL patch 1/1 "change 1": vfio/vfio_dma_mapping_test: no result any more of 1 test`, "no result any more of 1 test of vfio/vfio_pci_device_test with noiommu on intel"},
 		"a selftest that this patch does not have run": {world{patches: [][]string{{device}, {vfioFile}}},
 			[]verdict.Verdict{pass, pass, pass}, "PASS: each of 2 patches builds, boots and passes on debian:7.3", ""},
 		"one that is off by default": {world{patches: [][]string{{"tools/testing/selftests/vfio/vfio_pci_driver_test.c"}, {"tools/testing/selftests/vfio/lib/libvfio.c"}}, builtin: []string{"vfio/vfio_pci_driver_test"},
@@ -368,7 +370,7 @@ func TestJudge(t *testing.T) {
 			[]verdict.Verdict{fail, infra}, "INFRA: nobody knows whether patch 1/1 breaks vfio/vfio_pci_device_test: no result of 1 test that passed before the patch: killed by signal 11", "UNCLEAR on noiommu on intel"},
 		"not run behind a test that the base fails": {world{patches: one(vfioFile), cells: map[int]effect{
 			0: fails("nodes.ND-04"), 1: together(fails("nodes.ND-04"), ends("get_pa", verdict.Crash, "not run: panic"))}},
-			[]verdict.Verdict{fail, infra}, "INFRA: nobody knows whether patch 1/1 breaks get_pa: no result of 12 tests that passed before the patch: not run: panic", ""},
+			[]verdict.Verdict{fail, infra}, "INFRA: nobody knows whether patch 1/1 breaks get_pa: no result of 12 tests that passed before the patch: not run: panic", "without results of get_pa"},
 
 		// Nothing to run.
 		"text alone": {world{patches: [][]string{{document}, {document}}},
