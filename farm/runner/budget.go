@@ -35,8 +35,10 @@ const (
 	// hostShare of the memory that is available is for guests.
 	hostShare = 0.8
 	// Tests sleep: edu takes a tenth of a second for a transfer, a bus as long
-	// for a reset. Half as many guests again as processors keep those busy.
-	guestsPerCPU = 1.5
+	// for a reset, and each waits for the kernel's grace periods at its end. With
+	// 1.5 guests a processor those of two idled a fifth of the time on the core
+	// suite, with 2 a seventh, with 2.5 a twentieth; with 3 it took longer.
+	guestsPerCPU = 2.5
 )
 
 // measure finds out what the machine has.
