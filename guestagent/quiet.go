@@ -19,9 +19,9 @@ const (
 	// gracePeriods is time for a few, where the kernel has no such parameter.
 	gracePeriods = 60 * time.Millisecond
 	// tick is that of a kernel with CONFIG_HZ=250; for so many of them others
-	// may be ready to run.
+	// may be ready to run. Of the agent's own threads one may be.
 	tick  = 4 * time.Millisecond
-	ticks = 10
+	ticks = 3
 )
 
 // quiet waits until the kernel has done what it put off: work items, RCU
@@ -38,14 +38,7 @@ func (g guest) quiet() {
 		time.Sleep(gracePeriods)
 	}
 	g.worked()
-}
-
-// worked waits until work items have run: those of each processor's queue,
-// behind which the refresh puts one of its own and waits for it, and all
-// others for as long as somebody beside the agent is ready to run.
-func (g guest) worked() {
-	// What it fails at, the measurement will.
-	_ = writeText(g.path(statRefresh), "1")
+	// Work items that are bound to no processor have queues of their own.
 	for range ticks {
 		if !g.busy() {
 			return
@@ -53,6 +46,11 @@ func (g guest) worked() {
 		time.Sleep(tick)
 	}
 }
+
+// worked waits until the work items of each processor's queue have run: the
+// refresh puts one of its own behind them and waits for it. What it fails at,
+// the measurement will.
+func (g guest) worked() { _ = writeText(g.path(statRefresh), "1") }
 
 // busy says whether anything is ready to run beside who asks: the fourth field
 // of /proc/loadavg is "1/57" when nothing is (proc_loadavg(5)).
