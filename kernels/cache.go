@@ -205,6 +205,11 @@ func (w want) key() string {
 	return hex.EncodeToString(sum[:])[:40]
 }
 
+// toolchain names the compiler and the linker.
+func (w want) toolchain() string {
+	return fmt.Sprintf("%.20x", sha256.Sum256([]byte(w.tools.Version)))
+}
+
 // on names what the options change; "" is allnoconfig.
 func (w want) on() string {
 	if w.base == (build.Base{}) {

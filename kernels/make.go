@@ -49,6 +49,8 @@ func (c *Cache) make(ctx context.Context, w want, progress func(Progress)) (err 
 		Selftests: filepath.Join(work, "selftests"),
 		Modules:   filepath.Join(entry, "modules"),
 		BzImage:   w.bzImage,
+		Answers:   c.path("answers", w.toolchain()),
+		Learn:     w.tree.Base == "",
 		Jobs:      c.Jobs, Limits: c.Limits, Log: logFile, LogPath: logPath,
 		See: func(step string, done, total int, eta time.Duration) {
 			progress(Progress{Step: step, Done: done, Total: total, ETA: eta})

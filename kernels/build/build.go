@@ -82,8 +82,15 @@ type Job struct {
 	LogPath    string    // where a reader finds it
 	Expected   int       // steps that compiling will take; 0 when nobody knows
 
+	// Answers is the file of what the toolchain answered Kconfig before; "" asks
+	// it anew. With Learn it keeps what was asked for the first time.
+	Answers string
+	Learn   bool
+
 	// See is told how far the build is; total 0 is not known.
 	See func(step string, done, total int, eta time.Duration)
+
+	asking []sandbox.Mount // how Kconfig asks the toolchain
 }
 
 // A Base is the configuration that the options change. The zero Base is
@@ -191,6 +198,7 @@ func (j Job) make(ctx context.Context, extra io.Writer, kbuild bool, args ...str
 		sandbox.Mount{Outside: j.Modules, Inside: inModules, Writable: true},
 		sandbox.Mount{Outside: j.request(), Inside: inRequest},
 	)
+	mounts = append(mounts, j.asking...)
 	if !kbuild {
 		mounts = append(mounts, sandbox.Mount{Outside: j.Selftests, Inside: inSelftests, Writable: true})
 	}
@@ -252,6 +260,20 @@ func (j Job) hasRoom() bool {
 const room = 64 << 20
 
 func (j Job) configure(ctx context.Context) error {
+	j, done, err := j.withAnswers()
+	if err != nil {
+		return fmt.Errorf("configure: %w", err)
+	}
+	if err := j.conf(ctx); err != nil {
+		return err
+	}
+	if err := done(); err != nil {
+		return fmt.Errorf("configure: keep what the toolchain answered: %w", err)
+	}
+	return nil
+}
+
+func (j Job) conf(ctx context.Context) error {
 	j.See("configure", 0, 0, 0)
 	if err := os.WriteFile(j.request(), []byte(kconfig.Text(j.Options)), 0o644); err != nil {
 		return fmt.Errorf("configure: %w", err)

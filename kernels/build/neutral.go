@@ -52,8 +52,24 @@ func (j Job) syncconfig(ctx context.Context) error {
 	}
 	defer objects.Close()
 	before, err := autoConf(objects)
-	if err != nil || before == nil {
-		return err // nothing was built here: nothing is stale
+	if err != nil {
+		return err
+	}
+	target := "syncconfig"
+	sync := func() error {
+		var f findings
+		if err := j.kbuild(ctx, &f, target); err != nil {
+			return j.failed("configure", err, &f)
+		}
+		return nil
+	}
+	// Compiling begins with it otherwise, and asks the toolchain everything again.
+	early := len(j.asking) > 0
+	if before == nil { // nothing was built here: nothing is stale
+		if early {
+			return sync()
+		}
+		return nil
 	}
 	text, err := readIn(objects, Config)
 	if err != nil {
@@ -63,7 +79,6 @@ func (j Job) syncconfig(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("configure: %w", err)
 	}
-	target := "syncconfig"
 	var list []difference
 	for _, d := range differences(before, after) {
 		fi, err := objects.Lstat(d.path)
@@ -76,12 +91,11 @@ func (j Job) syncconfig(ctx context.Context) error {
 			target = featureMasks // syncconfig comes before it
 		}
 	}
-	if len(list) == 0 {
-		return nil // kbuild does the same when it compiles
+	if len(list) == 0 && !early {
+		return nil
 	}
-	var f findings
-	if err := j.kbuild(ctx, &f, target); err != nil {
-		return j.failed("configure", err, &f)
+	if err := sync(); err != nil || len(list) == 0 {
+		return err
 	}
 	tree, err := os.OpenRoot(j.Tree)
 	if err != nil {
