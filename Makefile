@@ -70,9 +70,11 @@ verify-trace: setup build
 	go test -count=1 -timeout 2h -run 'TestTrace$$' -v ./farm -noiommu.slow
 
 ## bench: what a guest, a test and a program's output cost, against what else there is, as a table
-## (ARGS="-only start,memory -n 5" measures some; slow)
+## (ARGS="-only start,memory -n 5" measures some); then planning 100,000 cells and indexing a
+## million results (slow)
 bench: setup build
 	go run ./internal/bench $(ARGS)
+	go test -run '^$$' -bench 'Plan|Index' -benchtime 3x ./farm/matrix ./results/index
 
 ## bench-builds: twelve kernels of the VFIO family from an empty cache, and CCACHE of them with plain make and ccache (slow)
 CCACHE ?= 0
