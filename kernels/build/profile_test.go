@@ -59,6 +59,15 @@ func request(t *testing.T, list, version string) []kconfig.Option {
 	return kconfig.Merge(fragments, version)
 }
 
+func configOf(t *testing.T, j Job) []byte {
+	t.Helper()
+	text, err := read(j.Objects, Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
 // What a profile asks for is what the kernel's Kconfig gives.
 func TestProfiles(t *testing.T) {
 	type profile struct {
@@ -115,12 +124,29 @@ func TestProfiles(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			for _, p := range profiles {
+			asked := "" // the first .config, with the toolchain asked anew
+			for i, p := range profiles {
 				var log bytes.Buffer
 				j.Options, j.Log = request(t, p.names, version), &log
+				if i == 0 {
+					if err := j.configure(t.Context()); err != nil {
+						t.Fatalf("%s: %v\n%s", p.names, err, &log)
+					}
+					asked = string(configOf(t, j))
+					j.Answers, j.Learn = filepath.Join(dir, "answers"), true
+				}
 				if err := j.configure(t.Context()); err != nil {
 					t.Errorf("%s: %v\n%s", p.names, err, &log)
 					continue
+				}
+				if i == 0 { // once more, with answers that are known by now
+					learned := string(configOf(t, j))
+					if err := j.configure(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+					if known := string(configOf(t, j)); learned != asked || known != asked {
+						t.Errorf("%s: the .config differs when the toolchain's answers are kept", p.names)
+					}
 				}
 				config, err := j.check()
 				if p.refused != "" {
