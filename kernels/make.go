@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -129,6 +130,9 @@ func (c *Cache) make(ctx context.Context, w want, progress func(Progress)) (err 
 	if err := os.Rename(logPath, filepath.Join(entry, "build.log")); err != nil {
 		return err
 	}
+	if err := dropLinked(j.Objects); err != nil {
+		return err
+	}
 	if err := os.Rename(j.Objects, filepath.Join(entry, objects)); err != nil {
 		return err
 	}
@@ -149,6 +153,31 @@ func (c *Cache) make(ctx context.Context, w want, progress func(Progress)) (err 
 	}
 	if err := os.Rename(entry, c.path("builds", key)); err != nil {
 		return fmt.Errorf("seal: %w", err)
+	}
+	return nil
+}
+
+// dropLinked removes what kbuild links anew in any build that changes something.
+// It is two fifths of a build directory, and would be copied with it each time that
+// another build starts from here.
+func dropLinked(dir string) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	names, err := fs.ReadDir(root.FS(), ".")
+	if err != nil {
+		return err
+	}
+	for _, e := range names {
+		switch name := e.Name(); {
+		case e.IsDir():
+		case name == "vmlinux", name == "vmlinux.o", name == "vmlinux.unstripped", strings.HasPrefix(name, ".tmp_vmlinux"):
+			if err := root.Remove(name); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
