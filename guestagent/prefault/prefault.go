@@ -13,6 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// largest is the largest mapping that is looked at, in bytes. Larger ones the Go
+// runtime has for tables of which it uses a few pages (32 MiB for the heap's
+// arenas), and a small guest has not that much memory.
+const largest = 8 << 20
+
 // Prefault maps all pages of this process's memory that it may write, read or
 // execute. What cannot be mapped (a kernel before 5.14, a device's memory) stays
 // as it is: it costs time later, nothing else.
@@ -24,8 +29,8 @@ func Prefault() {
 	for line := range bytes.Lines(maps) {
 		var from, to uint64
 		var may string
-		if n, _ := fmt.Sscanf(string(line), "%x-%x %s", &from, &to, &may); n != 3 || len(may) != 4 || may[0] != 'r' || may[3] != 'p' {
-			continue // nothing to see, or shared with somebody
+		if n, _ := fmt.Sscanf(string(line), "%x-%x %s", &from, &to, &may); n != 3 || len(may) != 4 || may[0] != 'r' || may[3] != 'p' || to-from > largest {
+			continue // nothing to see, or shared with somebody, or mostly empty
 		}
 		advice := uintptr(unix.MADV_POPULATE_READ)
 		if may[1] == 'w' {
