@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -155,12 +154,19 @@ func (l *lab) flood(ctx context.Context) (took, longest time.Duration, err error
 
 // suite measures the core suite in one guest for all, and in one for each test.
 func suite(ctx context.Context, l *lab) error {
+	// One directory for all runs: the farm begins with what took longest the last
+	// time, as it does each night.
+	dir, err := os.MkdirTemp("", "bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
 	var together, apart []time.Duration
 	var idle []float64
 	for range max(1, l.pairs/5) {
 		for _, isolation := range []string{"cell", "test"} {
 			began, was := time.Now(), processors()
-			if err := l.run(ctx, "--topology", "none", "--core", "--isolation", isolation); err != nil {
+			if err := l.run(ctx, dir, "--topology", "none", "--core", "--isolation", isolation); err != nil {
 				return err
 			}
 			took := time.Since(began)
@@ -183,14 +189,9 @@ func suite(ctx context.Context, l *lab) error {
 	return nil
 }
 
-// run runs the farm, which must find all as expected.
-func (l *lab) run(ctx context.Context, args ...string) error {
-	dir, err := os.MkdirTemp("", "bench-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	cmd := exec.CommandContext(ctx, l.farm, append([]string{"run", "--cache", l.cache, "--out", filepath.Join(dir, "runs")}, args...)...)
+// run runs the farm, which must find all as expected and records it below runs.
+func (l *lab) run(ctx context.Context, runs string, args ...string) error {
+	cmd := exec.CommandContext(ctx, l.farm, append([]string{"run", "--cache", l.cache, "--out", runs}, args...)...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("farm run %q: %w\n%s", args, err, out)
 	}
