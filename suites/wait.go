@@ -29,7 +29,7 @@ func waitForArgs(descriptor string, bdfs []string) (options, error) {
 	if err != nil {
 		return options{}, fmt.Errorf("%s: %w", wire.WaitEnv, err)
 	}
-	unix.CloseOnExec(fd) // and it stays open: closing it takes a grace period's work in each guest
+	unix.CloseOnExec(fd)      // and it stays open: closing it takes a grace period's work in each guest
 	os.Unsetenv(wire.WaitEnv) // the tests' own children have nothing to wait for
 	packet := make([]byte, maxArgs)
 	// What would be done first in each guest that goes on from here.

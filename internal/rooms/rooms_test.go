@@ -37,11 +37,11 @@ var plan = map[string][]string{
 	"guestagent/wire": nil,
 	// Both programs of a guest wait in it when it is saved.
 	"guestagent/prefault": nil,
-	"suites":          {"suites/contract", "suites/uapi", "guestagent/wire", "guestagent/prefault"},
-	"suites/contract": nil,
-	"suites/uapi":     nil,
-	"internal/fault":  nil,
-	"internal/rooms":  nil,
+	"suites":              {"suites/contract", "suites/uapi", "guestagent/wire", "guestagent/prefault"},
+	"suites/contract":     nil,
+	"suites/uapi":         nil,
+	"internal/fault":      nil,
+	"internal/rooms":      nil,
 	// It measures the parts of the farm by themselves, and all of it through
 	// its command line.
 	"internal/bench": {"farm/machine", "farm/runner", "guestagent/wire", "images", "kernels"},
