@@ -110,21 +110,26 @@ func (p *programs) dismiss() error {
 	return err
 }
 
+// spareThreads is more than the agent blocks in system calls at once.
+const spareThreads = 6
+
 // settle does beforehand what the agent would do first in a restored guest, so
 // that each of them need not: it has the threads that it takes to block in several
 // calls at once, and what the Go runtime makes when it is used first is made. It
 // comes before anything is measured, because threads take memory of the kernel.
 func settle() {
-	const threads = 6
-	var all sync.WaitGroup
+	var waiting, all sync.WaitGroup
 	release := make(chan struct{})
-	for range threads {
+	waiting.Add(spareThreads)
+	for range spareThreads {
 		all.Go(func() {
 			runtime.LockOSThread() // each needs one of its own, which stays when it is done
 			defer runtime.UnlockOSThread()
+			waiting.Done()
 			<-release
 		})
 	}
+	waiting.Wait() // or one thread would do for all
 	close(release)
 	all.Wait()
 	time.NewTimer(time.Hour).Stop()

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -96,6 +97,15 @@ func TestWarmRefuses(t *testing.T) {
 	s.send(wire.ToGuest{Warm: &wire.Warm{Argv: []string{"true"}}})
 	if m := s.recv(); m.Error == nil || !strings.Contains(m.Error.Err, "absolute") {
 		t.Errorf("a program without a path: %+v", m)
+	}
+}
+
+// The threads are there afterwards, with one processor too.
+func TestSettle(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	settle()
+	if threads, err := os.ReadDir("/proc/self/task"); err != nil || len(threads) < spareThreads {
+		t.Errorf("%d threads, %v", len(threads), err)
 	}
 }
 

@@ -220,8 +220,7 @@ type Request struct {
 	Source   Source
 	Config   Configuration
 	Compiler string // gcc, clang, clang-N; "" is gcc
-	// BzImage asks for the kernel as a bzImage too. The farm's guests need none,
-	// and packing one is a quarter of a build that changes little.
+	// BzImage asks for the kernel as a bzImage too. The farm's guests need none.
 	BzImage bool
 }
 

@@ -18,7 +18,7 @@ import (
 )
 
 // Kconfig asks the compiler a hundred questions each time that conf runs, and it
-// runs twice a build: that is half of a build that changes little. What a
+// runs twice a build (docs/benchmarks.md has what that costs). What a
 // toolchain answered once it answers always, so it is kept, in a file for each
 // toolchain: a question, which is the whole command line of the shell that asks
 // it, and its answer, a line each.
