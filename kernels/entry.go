@@ -47,6 +47,7 @@ type record struct {
 	Steps         int     // that kbuild printed
 	Seconds       float64 // that it took
 	Selftests     []build.Selftest
+	Unbuilt       []Unbuilt `json:",omitempty"`
 	Modules       bool
 	Warnings      []build.Warning   // of everything in it
 	Artefacts     map[string]string // path below the directory → SHA-256 in hex
@@ -114,6 +115,7 @@ func open(ctx context.Context, dir string) (*Build, error) {
 		Took:       time.Duration(r.Seconds * float64(time.Second)),
 		Steps:      r.Steps,
 		Warnings:   r.Warnings,
+		Unbuilt:    r.Unbuilt,
 	}
 	if r.Artefacts["bzImage"] != "" {
 		b.BzImage = filepath.Join(dir, "bzImage")

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -253,6 +254,7 @@ type Build struct {
 	Origin    string   // what the source was made from, for people
 	Compiler  string
 	Selftests []Selftest
+	Unbuilt   []Unbuilt // suites of selftests that do not compile
 
 	Cached    bool          // nothing was compiled
 	Neighbour string        // key of the build this one started from; ""
@@ -269,6 +271,24 @@ type Selftest struct {
 	Suite string // the directory under tools/testing/selftests: "vfio", "iommu"
 	Name  string
 	Path  string
+}
+
+// An Unbuilt is a suite of selftests that does not compile, or not all of it;
+// programs that do are among the selftests.
+type Unbuilt struct {
+	Suite string
+	Err   string // what the compiler said, and of which patches
+}
+
+// Breaks is the first suite of selftests that does not compile and did before;
+// nil when there is none. Before is nil when nothing was.
+func (b *Build) Breaks(before *Build) error {
+	for _, u := range b.Unbuilt {
+		if before == nil || !slices.ContainsFunc(before.Unbuilt, func(o Unbuilt) bool { return o.Suite == u.Suite }) {
+			return &fault.Kernel{Stage: "selftests/" + u.Suite, Err: errors.New(u.Err), Log: filepath.Join(b.Dir, "build.log")}
+		}
+	}
+	return nil
 }
 
 // DefaultDir is the cache of this user.

@@ -326,6 +326,44 @@ func TestNeighboursSelftests(t *testing.T) {
 	}
 }
 
+// A kernel is built although a suite of selftests does not compile; which one,
+// the build says, from the cache too.
+func TestUnbuiltSelftests(t *testing.T) {
+	const making = "tools/testing/selftests/vfio"
+	for name, c := range map[string]struct {
+		file, text string
+		add        bool
+		want       string
+		left       int // programs that did compile
+	}{
+		"does not compile":    {"mini_test.c", "int main(void) { return x; }\n", false, "error: 'x' undeclared", 0},
+		"writes in the build": {"Makefile", "\t: > /build/vmlinux\n", true, "Makefile:", 1},
+		"one of two":          {"Makefile", "all: $(OUTPUT)/a_test\n$(OUTPUT)/a_test:\n\tfalse\n", true, "a_test] Error 1", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t)
+			path := filepath.Join(l.tree, making, c.file)
+			if c.add {
+				c.text = string(read(t, path)) + c.text
+			}
+			write(t, path, c.text)
+			for range 2 {
+				b := l.build(t)
+				if len(b.Unbuilt) != 1 || b.Unbuilt[0].Suite != "vfio" || !strings.Contains(b.Unbuilt[0].Err, c.want) || len(b.Selftests) != c.left {
+					t.Errorf("%+v, %+v", b.Unbuilt, b.Selftests)
+				}
+				var kernel *fault.Kernel
+				if err := b.Breaks(nil); !errors.As(err, &kernel) || kernel.Stage != "selftests/vfio" {
+					t.Errorf("nothing was there before: %v", err)
+				}
+				if err := b.Breaks(b); err != nil {
+					t.Errorf("it was so before: %v", err)
+				}
+			}
+		})
+	}
+}
+
 // An old tree comes back after a newer one was built: its files are older than
 // the neighbour's objects, and a stale object would look fresh.
 func TestNeighbourOfOlderSource(t *testing.T) {
@@ -484,13 +522,6 @@ func TestBadRequests(t *testing.T) {
 		{"undefined function", func(t *testing.T, l *lab) {
 			write(t, filepath.Join(l.tree, "drivers/noiommu.c"), "int other(void) { return 0; }\n")
 		}, fault.ExitKernel, []string{"compile", "undefined reference to `noiommu'"}},
-		{"selftest that does not compile", func(t *testing.T, l *lab) {
-			write(t, filepath.Join(l.tree, "tools/testing/selftests/vfio/mini_test.c"), "int main(void) { return x; }\n")
-		}, fault.ExitKernel, []string{"selftests/vfio", "mini_test.c:1:", "error: 'x' undeclared"}},
-		{"selftest that writes in the build", func(t *testing.T, l *lab) {
-			path := filepath.Join(l.tree, "tools/testing/selftests/vfio/Makefile")
-			write(t, path, string(read(t, path))+"\t: > /build/vmlinux\n")
-		}, fault.ExitKernel, []string{"selftests/vfio", "Makefile:"}},
 		{"no kernel", func(t *testing.T, l *lab) {
 			if err := os.Remove(filepath.Join(l.tree, "Kconfig")); err != nil {
 				t.Fatal(err)

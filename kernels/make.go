@@ -136,6 +136,11 @@ func (c *Cache) make(ctx context.Context, w want, progress func(Progress)) (err 
 	if err := os.Rename(j.Objects, filepath.Join(entry, objects)); err != nil {
 		return err
 	}
+	var broken []Unbuilt
+	for _, bad := range result.Unbuilt {
+		blame(bad, w.tree.Series)
+		broken = append(broken, Unbuilt{Suite: path.Base(bad.Stage), Err: bad.Err.Error()})
+	}
 	r := record{
 		Recipe: recipe, Key: key,
 		Source: w.tree.ID, Version: w.tree.Version, Origin: w.tree.Origin,
@@ -143,7 +148,7 @@ func (c *Cache) make(ctx context.Context, w want, progress func(Progress)) (err 
 		Configuration: w.config, Options: w.list(), Compiler: w.tools.Version,
 		Release: result.Release, Neighbour: near.key,
 		Steps: result.Steps, Seconds: time.Since(start).Seconds(),
-		Selftests: result.Selftests, Modules: result.Modules,
+		Selftests: result.Selftests, Unbuilt: broken, Modules: result.Modules,
 		Warnings: build.Inherit(result.Warnings, older, result.Compiled, func(object string) bool {
 			return exists(filepath.Join(entry, objects, object))
 		}),

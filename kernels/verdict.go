@@ -61,6 +61,9 @@ func (c *Cache) JudgeBuild(ctx context.Context, r Request, base *Source, lint bo
 	if err != nil {
 		return v, err
 	}
+	if v.Failure = b.Breaks(had); v.Failure != nil {
+		return v, nil
+	}
 	v.Build = b
 	if had == nil {
 		v.Warnings = b.Warnings

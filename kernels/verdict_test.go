@@ -81,6 +81,31 @@ func TestJudgeBroken(t *testing.T) {
 	}
 }
 
+// A patch that breaks a selftest breaks the build; one on a base whose selftests
+// are broken does not.
+func TestJudgeBrokenSelftest(t *testing.T) {
+	l := newLab(t)
+	const file = "tools/testing/selftests/vfio/mini_test.c"
+	v := l.judge(t, l.patch(t, "selftests: Break it", file, "	return 0;", "	return no;"), false)
+	if v.Good() || v.Build != nil || fault.ExitCode(v.Failure) != fault.ExitKernel {
+		t.Fatalf("got %+v", v)
+	}
+	for _, part := range []string{"selftests/vfio: ", "mini_test.c:8:16: error: 'no' undeclared"} {
+		if !strings.Contains(v.Failure.Error(), part) {
+			t.Errorf("%q is not in: %v", part, v.Failure)
+		}
+	}
+	path := filepath.Join(l.tree, file)
+	write(t, path, strings.Replace(string(read(t, path)), "return 0", "return no", 1))
+	if v := l.judge(t, l.patch(t, "noiommu: Say more", "drivers/noiommu.c", "	return 1;", "	return 2;"), false); !v.Good() || len(v.Build.Unbuilt) != 1 {
+		t.Errorf("on a base that is so: %+v", v)
+	}
+	// Without a base it is the kernel's own.
+	if v, err := l.cache.JudgeBuild(t.Context(), l.request(t), nil, false, nil); err != nil || v.Good() {
+		t.Errorf("without a base: %+v, %v", v, err)
+	}
+}
+
 // Only what the base does not say is new, wherever the lines went.
 func TestJudgeWarnings(t *testing.T) {
 	l := newLab(t)

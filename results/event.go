@@ -45,6 +45,7 @@ type Planned struct {
 	Facts    contract.Facts `json:"facts"`
 	Programs []Program      `json:"programs"`
 	Absent   []Absent       `json:"absent"` // programs that this cell cannot or shall not run
+	Broken   []Broken       `json:"broken,omitempty"`
 	// Measured says that what the kernel has allocated is measured before the
 	// first program and after the last.
 	Measured bool `json:"measured,omitempty"`
@@ -135,6 +136,13 @@ type Expected struct {
 type Absent struct {
 	Name   string `json:"name"`
 	Reason string `json:"reason"`
+}
+
+// Broken is what a cell would run of the kernel's own test programs, and does
+// not compile.
+type Broken struct {
+	Name string `json:"name"` // "vfio/build"
+	Err  string `json:"err"`
 }
 
 // Booted says that QEMU was started.

@@ -145,6 +145,17 @@ func (g *gate) buildOne(ctx context.Context, state int, name string) (Build, err
 	case err != nil:
 		return Build{}, err
 	}
+	if state > 0 && len(b.Unbuilt) > 0 {
+		base, err := g.Cache.Build(ctx, kernels.Request{Source: g.source(0), Config: config}, nil)
+		switch {
+		case errors.As(err, &bad), errors.As(err, &cannot):
+			// Nothing was there that could be broken.
+		case err != nil:
+			return Build{}, err
+		case errors.As(b.Breaks(base), &bad):
+			return Build{Config: name, Error: bad.Stage + ": " + bad.Err.Error(), Log: bad.Log}, nil
+		}
+	}
 	return Build{Config: name, Key: b.Key, selftests: b.Selftests}, nil
 }
 

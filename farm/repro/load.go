@@ -95,10 +95,16 @@ func newCase(planned results.Planned, cell *verdict.Cell, p Place, whole bool, a
 // narrow is a plan with only one test in it.
 func narrow(p results.Planned, at Place) (results.Planned, error) {
 	programs := p.Programs
-	p.Programs, p.Absent = nil, nil
+	broken := p.Broken
+	p.Programs, p.Absent, p.Broken = nil, nil, nil
 	p.Isolation = results.PerCell // of one program there is one guest anyway
 	if at.Program == "" {
 		return p, nil
+	}
+	for _, b := range broken {
+		if b.Name == at.Program {
+			return p, fmt.Errorf("%s of cell %s did not compile, which needs no guest: \"farm kernel build\" shows it", b.Name, p.Cell)
+		}
 	}
 	i := slices.IndexFunc(programs, func(one results.Program) bool { return one.Name == at.Program })
 	if i < 0 {

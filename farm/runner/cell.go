@@ -41,6 +41,9 @@ func checkTests(plans []cellPlan) error {
 		}
 	}
 	for _, p := range plans {
+		if len(p.planned.Broken) > 0 {
+			return nil
+		}
 		for _, prog := range p.phases.all() {
 			if prog.Tests == nil {
 				return nil
@@ -123,6 +126,7 @@ func (r *run) plan(c *prepared) cellPlan {
 			Facts:    facts,
 			Programs: ph.all(),
 			Absent:   absent,
+			Broken:   broken(c.Cell, facts, c.build),
 			Measured: true,
 
 			Isolation: r.isolation(facts),

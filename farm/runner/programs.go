@@ -118,16 +118,8 @@ func kselftests(c matrix.Cell, facts contract.Facts, built []kernels.Selftest, a
 		}
 		known := contract.FindKselftest(t.Suite, t.Name)
 		name := t.Suite + "/" + t.Name
-		if unmet := (contract.Statement{Requires: known.Requires}).Unmet(facts); len(unmet) > 0 {
-			absent = append(absent, results.Absent{Name: name, Reason: contract.SkipReason(unmet)})
-			continue
-		}
-		if known.Off != "" && !evenOff {
-			absent = append(absent, results.Absent{Name: name, Reason: "off by default: " + known.Off})
-			continue
-		}
-		if c.MemoryMiB < known.Memory {
-			absent = append(absent, results.Absent{Name: name, Reason: fmt.Sprintf("needs a guest with --memory %d", known.Memory)})
+		if why := leftOut(c, facts, known, evenOff); why != "" {
+			absent = append(absent, results.Absent{Name: name, Reason: why})
 			continue
 		}
 		p := results.Program{
@@ -155,6 +147,37 @@ func kselftests(c matrix.Cell, facts contract.Facts, built []kernels.Selftest, a
 	return absent
 }
 
+// leftOut says why a cell cannot run one of the kernel's own test programs; ""
+// when it can.
+func leftOut(c matrix.Cell, facts contract.Facts, known contract.Kselftest, evenOff bool) string {
+	unmet := (contract.Statement{Requires: known.Requires}).Unmet(facts)
+	switch {
+	case len(unmet) > 0:
+		return contract.SkipReason(unmet)
+	case known.Off != "" && !evenOff:
+		return "off by default: " + known.Off
+	case c.MemoryMiB < known.Memory:
+		return fmt.Sprintf("needs a guest with --memory %d", known.Memory)
+	}
+	return ""
+}
+
+// broken are the suites of the kernel's own test programs that do not compile,
+// if the cell would have run a program that is missing for it.
+func broken(c matrix.Cell, facts contract.Facts, b *kernels.Build) []results.Broken {
+	var list []results.Broken
+	for _, u := range b.Unbuilt {
+		if slices.ContainsFunc(contract.Kselftests, func(k contract.Kselftest) bool {
+			run, evenOff := c.Selection.Kselftest(k.Suite, k.Program)
+			return k.Suite == u.Suite && run && leftOut(c, facts, k, evenOff) == "" &&
+				!slices.ContainsFunc(b.Selftests, func(t kernels.Selftest) bool { return t.Suite == k.Suite && t.Name == k.Program })
+		}) {
+			list = append(list, results.Broken{Name: u.Suite + "/build", Err: u.Err})
+		}
+	}
+	return list
+}
+
 // preferred is the device that the kernel's selftests are run on: one behind
 // an IOMMU where there is one, and igb rather than another, because it can
 // reset itself and has MSI-X, without which tests would be skipped.
@@ -174,13 +197,15 @@ func preferred(devices []contract.Device) contract.Device {
 
 // checkKselftests refuses a selftest asked for by a name that the tree does not
 // have.
-func checkKselftests(c matrix.Cell, built []kernels.Selftest) error {
+func checkKselftests(c matrix.Cell, b *kernels.Build) error {
 	var have []string
-	for _, t := range built {
+	for _, t := range b.Selftests {
 		have = append(have, t.Suite+"/"+t.Name)
 	}
 	for _, s := range c.Selection.Suites {
-		if strings.Contains(s, "/") && !slices.Contains(have, s) {
+		suite, _, program := strings.Cut(s, "/")
+		unbuilt := slices.ContainsFunc(b.Unbuilt, func(u kernels.Unbuilt) bool { return u.Suite == suite })
+		if program && !slices.Contains(have, s) && !unbuilt {
 			return &fault.Usage{Key: "--suite", Value: s, Allowed: have}
 		}
 	}

@@ -126,13 +126,45 @@ func TestNothingToTest(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	c, _, _ = cellOf(matrix.Selection{Suites: []string{"vfio/nosuch"}})
-	if err := checkKselftests(c, built); !errors.As(err, &usage) || !strings.Contains(err.Error(), "vfio/vfio_pci_device_test") {
+	if err := checkKselftests(c, &kernels.Build{Selftests: built}); !errors.As(err, &usage) || !strings.Contains(err.Error(), "vfio/vfio_pci_device_test") {
 		t.Errorf("got %v", err)
 	}
 	c, none, _ = cellOf(matrix.Selection{Suites: []string{"cdev"}})
 	ph, _ = programs(c, none, nil, own)
 	if err := checkTests([]cellPlan{plan, {phases: ph}}); err != nil {
 		t.Errorf("one cell tests something: %v", err)
+	}
+}
+
+// A suite of the kernel's own that does not compile is broken where one of its
+// programs would run that is not there, and nowhere else.
+func TestBrokenSelftests(t *testing.T) {
+	vfio := []kernels.Unbuilt{{Suite: "vfio", Err: "x.c:1: error"}}
+	_, none, intel := cellOf(matrix.Selection{})
+	for name, c := range map[string]struct {
+		chosen    matrix.Selection
+		facts     contract.Facts
+		selftests []kernels.Selftest
+		want      bool
+	}{
+		"it would run":             {matrix.Selection{}, intel, nil, true},
+		"by name":                  {matrix.Selection{Suites: []string{"vfio/vfio_pci_device_test"}}, intel, nil, true},
+		"there is no IOMMU":        {matrix.Selection{}, none, nil, false},
+		"another was chosen":       {matrix.Selection{Suites: []string{"cdev"}}, intel, nil, false},
+		"what was chosen is there": {matrix.Selection{Suites: []string{"vfio/vfio_pci_device_test"}}, intel, []kernels.Selftest{{Suite: "vfio", Name: "vfio_pci_device_test"}}, false},
+	} {
+		cell, _, _ := cellOf(c.chosen)
+		b := &kernels.Build{Selftests: c.selftests, Unbuilt: vfio}
+		if err := checkKselftests(cell, b); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		got := broken(cell, c.facts, b)
+		if (len(got) == 1) != c.want || c.want && got[0] != (results.Broken{Name: "vfio/build", Err: "x.c:1: error"}) {
+			t.Errorf("%s: %v", name, got)
+		}
+		if err := checkTests([]cellPlan{{planned: results.Planned{Broken: got}}}); (err == nil) != c.want {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

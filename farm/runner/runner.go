@@ -308,7 +308,7 @@ func (r *run) equip(ctx context.Context, c *prepared, b *kernels.Build) error {
 		return fmt.Errorf("read the built .config: %w", err)
 	}
 	c.config = string(text)
-	if err := checkKselftests(c.Cell, b.Selftests); err != nil {
+	if err := checkKselftests(c.Cell, b); err != nil {
 		return err
 	}
 	if c.Privileges == contract.UserNamespace && b.Config["USER_NS"] != "y" {

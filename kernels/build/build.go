@@ -107,7 +107,8 @@ type Result struct {
 	Compiled  []string  // objects, below the build directory, sorted
 	Warnings  []Warning // of what was compiled
 	Selftests []Selftest
-	Modules   bool // something was installed in Modules
+	Unbuilt   []*fault.Kernel // suites of selftests that do not compile: stage selftests/SUITE
+	Modules   bool            // something was installed in Modules
 }
 
 // A Selftest is a static test program.
@@ -156,7 +157,7 @@ func Run(ctx context.Context, j Job) (Result, error) {
 	if err != nil {
 		return Result{}, &fault.Kernel{Stage: "read release", Err: err, Log: j.LogPath}
 	}
-	r.Selftests, err = j.selftests(ctx, config)
+	err = j.selftests(ctx, config, &r)
 	return r, err
 }
 
@@ -435,9 +436,10 @@ var suites = []suite{
 	{name: "iommu", needs: "IOMMUFD_TEST", libraries: "-lcap"},
 }
 
-// selftests builds what the tree has; a tree without a suite is no error.
-func (j Job) selftests(ctx context.Context, config map[string]string) ([]Selftest, error) {
-	var tests []Selftest
+// selftests builds what the tree has; a tree without a suite is no error. A
+// kernel is there to be tested even if a suite does not compile: Linux 7.2.12
+// is one.
+func (j Job) selftests(ctx context.Context, config map[string]string, r *Result) error {
 	headers := false
 	for _, s := range suites {
 		dir := "tools/testing/selftests/" + s.name
@@ -450,28 +452,29 @@ func (j Job) selftests(ctx context.Context, config map[string]string) ([]Selftes
 		if made := j.Programs[s.name]; len(made) > 0 {
 			copied, err := j.take(s.name, made)
 			if err != nil {
-				return nil, err
+				return err
 			}
-			tests = append(tests, copied...)
+			r.Selftests = append(r.Selftests, copied...)
 			continue
 		}
 		if err := selftestTools(s); err != nil {
-			return nil, err
+			return err
 		}
 		stage := "selftests/" + s.name
-		j.See("selftests", len(tests), 0, 0)
+		j.See("selftests", len(r.Selftests), 0, 0)
 		if !headers {
 			var f findings
 			if err := j.kbuild(ctx, &f, fmt.Sprintf("-j%d", max(j.Jobs, 1)), "headers"); err != nil {
-				return nil, j.failed("headers", err, &f)
+				return j.failed("headers", err, &f)
 			}
 			headers = true
 		}
 		if err := j.makeRoom(s.name); err != nil {
-			return nil, err
+			return err
 		}
 		args := []string{
-			"-C", inSource + "/" + dir, fmt.Sprintf("-j%d", max(j.Jobs, 1)),
+			// With -k what is made does not depend on what fails first.
+			"-C", inSource + "/" + dir, "-k", fmt.Sprintf("-j%d", max(j.Jobs, 1)),
 			"OUTPUT=" + inSelftests + "/" + s.name,
 			"KHDR_INCLUDES=-isystem " + inObjects + "/usr/include",
 			"LDFLAGS=-static -pthread",
@@ -481,22 +484,28 @@ func (j Job) selftests(ctx context.Context, config map[string]string) ([]Selftes
 		}
 		var f findings
 		if err := j.make(ctx, &f, false, args...); err != nil {
-			return nil, j.failed(stage, err, &f)
+			err = j.failed(stage, err, &f)
+			var bad *fault.Kernel
+			var limit *sandbox.LimitError
+			if !errors.As(err, &bad) || errors.As(err, &limit) {
+				return err
+			}
+			r.Unbuilt = append(r.Unbuilt, bad)
 		}
 		root, err := os.OpenRoot(j.Selftests)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", stage, err)
+			return fmt.Errorf("%s: %w", stage, err)
 		}
 		names, err := programs(root, s.name)
 		root.Close()
 		if err != nil {
-			return nil, &fault.Kernel{Stage: stage, Err: err, Log: j.LogPath}
+			return &fault.Kernel{Stage: stage, Err: err, Log: j.LogPath}
 		}
 		for _, name := range names {
-			tests = append(tests, Selftest{Suite: s.name, Name: name})
+			r.Selftests = append(r.Selftests, Selftest{Suite: s.name, Name: name})
 		}
 	}
-	return tests, nil
+	return nil
 }
 
 // makeRoom makes the directory of a suite. It may be there only if the

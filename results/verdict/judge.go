@@ -46,6 +46,10 @@ func Judge(rec *results.Record) (*Cell, error) {
 		cell.Programs = append(cell.Programs, judged)
 		cell.Verdict = Worst(cell.Verdict, judged.Verdict)
 	}
+	for _, b := range rec.Planned.Broken {
+		cell.Programs = append(cell.Programs, Program{Name: b.Name, Verdict: Fail, Reason: "does not compile: " + firstLine(b.Err)})
+		cell.Verdict = Worst(cell.Verdict, Fail)
+	}
 	for _, g := range guests {
 		if g.cause.verdict != "" && cell.Tail == nil {
 			cell.Tail = g.cons.tail

@@ -32,3 +32,27 @@ func TestUnbuilt(t *testing.T) {
 		t.Errorf("%+v, %v", c, err)
 	}
 }
+
+// Selftests that do not compile are a failure of their own beside what the
+// guests did.
+func TestBroken(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "cell")
+	w, err := results.CreateCell(dir, results.Planned{Cell: "c", Broken: []results.Broken{{Name: "vfio/build", Err: "a.c:7: error: no\n  7 | x"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	rec, err := results.ReadCell(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := Judge(rec)
+	if err != nil || len(c.Programs) != 1 {
+		t.Fatalf("%+v, %v", c, err)
+	}
+	if p := c.Programs[0]; p.Name != "vfio/build" || p.Verdict != Fail || p.Reason != "does not compile: a.c:7: error: no" {
+		t.Errorf("%+v", p)
+	}
+}
