@@ -64,12 +64,13 @@ func NewHistory(cells []Past, builds []PastBuild) *History {
 // Standard costs, for what was never run: measured on two cores without
 // hardware virtualization. docs/matrix.md has them.
 const (
-	standardCell  = 60 * time.Second
-	standardNight = 6 * time.Minute // what the selection nightly adds
-	standardBuild = 8 * time.Minute
-	standardNear  = 45 * time.Second // of a kernel built from another
+	standardCell  = 40 * time.Second
+	standardCore  = 12 * time.Second // of the core statements alone
+	standardNight = 12 * time.Minute // what the selection nightly adds
+	standardBuild = 5 * time.Minute
+	standardNear  = 20 * time.Second // of a kernel built from another
 	// standardDebug is how many times longer a kernel with sanitizers takes.
-	standardDebug = 15
+	standardDebug = 20
 )
 
 // enough earlier runs for a median.
@@ -94,6 +95,9 @@ func (h *History) Cost(c matrix.Cell, f contract.Facts) (cost time.Duration, kno
 		return walls[len(walls)/2], true
 	}
 	cost = standardCell
+	if c.Core {
+		cost = standardCore
+	}
 	if c.Nightly {
 		cost += standardNight
 	}

@@ -173,6 +173,7 @@ func TestHistory(t *testing.T) {
 		{renamed, contract.Facts{}, 30 * time.Second, true},
 		{other, contract.Facts{}, 30 * time.Second, true},
 		{matrix.Cell{Source: "s", Config: "b"}, contract.Facts{}, standardCell, false},
+		{matrix.Cell{Source: "s", Config: "b", Selection: matrix.Selection{Core: true}}, contract.Facts{}, standardCore, false},
 		{matrix.Cell{Source: "s", Config: "b", Selection: matrix.Selection{Nightly: true}}, contract.Facts{}, standardCell + standardNight, false},
 		{matrix.Cell{Source: "s", Config: "b"}, contract.Facts{Config: contract.Config{KASAN: true}}, standardDebug * standardCell, false},
 	} {
