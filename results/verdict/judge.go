@@ -47,7 +47,8 @@ func Judge(rec *results.Record) (*Cell, error) {
 		cell.Verdict = Worst(cell.Verdict, judged.Verdict)
 	}
 	for _, b := range rec.Planned.Broken {
-		cell.Programs = append(cell.Programs, Program{Name: b.Name, Verdict: Fail, Reason: "does not compile: " + firstLine(b.Err)})
+		// It left no output; a number of its own keeps it from being taken for another.
+		cell.Programs = append(cell.Programs, Program{ID: uint32(len(cell.Programs) + 1), Name: b.Name, Verdict: Fail, Reason: "does not compile: " + firstLine(b.Err)})
 		cell.Verdict = Worst(cell.Verdict, Fail)
 	}
 	for _, g := range guests {
