@@ -48,7 +48,10 @@ func Judge(rec *results.Record) (*Cell, error) {
 	}
 	for _, b := range rec.Planned.Broken {
 		// It left no output; a number of its own keeps it from being taken for another.
-		cell.Programs = append(cell.Programs, Program{ID: uint32(len(cell.Programs) + 1), Name: b.Name, Verdict: Fail, Reason: "does not compile: " + firstLine(b.Err)})
+		cell.Programs = append(cell.Programs, Program{
+			ID: uint32(len(cell.Programs) + 1), Name: b.Name, Verdict: Fail,
+			Tests: []Test{{Name: "compiles", Verdict: Fail, Reason: firstLine(b.Err), Diagnostics: strings.Split(b.Err, "\n")}},
+		})
 		cell.Verdict = Worst(cell.Verdict, Fail)
 	}
 	for _, g := range guests {

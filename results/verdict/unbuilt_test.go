@@ -52,7 +52,7 @@ func TestBroken(t *testing.T) {
 	if err != nil || len(c.Programs) != 1 {
 		t.Fatalf("%+v, %v", c, err)
 	}
-	if p := c.Programs[0]; p.Name != "vfio/build" || p.Verdict != Fail || p.Reason != "does not compile: a.c:7: error: no" {
+	if p := c.Programs[0]; p.Name != "vfio/build" || p.Verdict != Fail || len(p.Tests) != 1 || p.Tests[0].Verdict != Fail || p.Tests[0].Reason != "a.c:7: error: no" {
 		t.Errorf("%+v", p)
 	}
 }

@@ -106,9 +106,14 @@ func capabilities(config []byte) iter.Seq2[byte, int] {
 
 // PowerStates says whether the function has states of power to be in: the PCI
 // power management capability.
-func (d *Device) PowerStates(t *T) bool {
+func (d *Device) PowerStates(t *T) bool { return d.capable(t, capPM) }
+
+// Express says whether the function is one of PCI Express.
+func (d *Device) Express(t *T) bool { return d.capable(t, capExpress) }
+
+func (d *Device) capable(t *T, capability byte) bool {
 	for id := range capabilities([]byte(t.ReadFile(d.Sysfs("config")))) {
-		if id == capPM {
+		if id == capability {
 			return true
 		}
 	}
