@@ -5,7 +5,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -314,40 +313,46 @@ func TestMatrixTenKills(t *testing.T) {
 	if code := a.end(); code > 1 {
 		t.Fatalf("undisturbed: exit code %d\n%s", code, a.said.String())
 	}
-	// The kernels are built now, so a run of two cells at a time is this long.
-	var took time.Duration
+	// A cell takes some seconds, and so does it to begin. Four of the kills come
+	// after a cell was finished, or chance might kill all before that.
+	var cell time.Duration
 	for _, s := range seals(t, latest(t, calm)) {
-		took += s.Wall / 2
+		cell = max(cell, s.Wall)
 	}
-	t.Logf("undisturbed the cells take %v", took)
+	after := []bool{true, true, true, true, false, false, false, false, false, false}
 	seed := uint64(time.Now().UnixNano())
 	random := rand.New(rand.NewPCG(seed, 0))
-	t.Logf("seed %d", seed)
+	t.Logf("the longest cell takes %v, seed %d", cell, seed)
+	random.Shuffle(len(after), func(i, j int) { after[i], after[j] = after[j], after[i] })
 
 	runs := t.TempDir()
 	args := []string{"run", smoke, "--out", runs}
 	done := make(map[string]time.Time)
-	killed := 0
+	halfway := 0
 	for kill := range 10 {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(float64(took)/5*random.Float64()))
 		a := startMatrix(t, args...)
+		wait := time.Duration(float64(cell) * random.Float64())
+		if after[kill] {
+			wait /= 4
+			if !a.until(" in ") {
+				t.Fatalf("kill %d: it ended of itself\n%s", kill, a.said.String())
+			}
+		}
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
 			a.until("\x00")
 		}()
 		select {
-		case <-ctx.Done():
-			killed++
-			started := descendants(a.Process.Pid)
-			a.Process.Kill()
-			<-ended
-			a.Wait()
-			nothingLeft(t, started)
+		case <-time.After(wait):
 		case <-ended:
-			a.end()
+			t.Fatalf("kill %d: it ended of itself\n%s", kill, a.said.String())
 		}
-		cancel()
+		started := descendants(a.Process.Pid)
+		a.Process.Kill()
+		<-ended
+		a.Wait()
+		nothingLeft(t, started)
 		if _, err := os.Lstat(filepath.Join(runs, "latest")); err != nil {
 			continue // it had not begun
 		}
@@ -359,11 +364,14 @@ func TestMatrixTenKills(t *testing.T) {
 			}
 		}
 		done = now
-		t.Logf("kill %d: %d cells are finished", kill, len(done))
+		t.Logf("kill %d, %v after a cell (%v) or the beginning: %d processes, %d cells are finished", kill, wait, after[kill], len(started), len(done))
+		if len(done) > 0 {
+			halfway++
+		}
 		args = []string{"resume", "--out", runs}
 	}
-	if killed < 10 {
-		t.Errorf("it ended of itself after %d kills: the moments were not ten", killed)
+	if halfway == 0 {
+		t.Error("no kill came after a finished cell")
 	}
 	a = startMatrix(t, args...)
 	if code := a.end(); code > 1 {
