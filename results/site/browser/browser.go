@@ -208,16 +208,19 @@ func (t *Tab) call(method string, params, result any) {
 	}
 }
 
-// Go opens an address and waits until it is loaded.
+// Go opens an address and waits until it is loaded. Another place on the page
+// that is open is there at once: nothing is loaded, and no loader has an id.
 func (t *Tab) Go(address string) {
 	t.t.Helper()
-	t.Leave(func() {
-		var gone struct{ ErrorText string }
-		t.call("Page.navigate", map[string]any{"url": address}, &gone)
-		if gone.ErrorText != "" {
-			t.t.Fatalf("%s: %s", address, gone.ErrorText)
-		}
-	})
+	before := t.loads
+	var gone struct{ LoaderID, ErrorText string }
+	t.call("Page.navigate", map[string]any{"url": address}, &gone)
+	if gone.ErrorText != "" {
+		t.t.Fatalf("%s: %s", address, gone.ErrorText)
+	}
+	if gone.LoaderID != "" {
+		t.loaded(before)
+	}
 }
 
 // Leave does what leads to another page, and waits until that is loaded.
@@ -225,6 +228,11 @@ func (t *Tab) Leave(do func()) {
 	t.t.Helper()
 	before := t.loads
 	do()
+	t.loaded(before)
+}
+
+func (t *Tab) loaded(before int) {
+	t.t.Helper()
 	for t.loads == before {
 		t.next("waiting for a page to load")
 	}
