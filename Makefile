@@ -15,7 +15,8 @@ run: setup build
 test: setup lint build
 	@# Fetches the source, over which some tests run that would be skipped without it.
 	bin/farm kconfig
-	go test -race -count=1 -parallel 4 -timeout 40m ./...
+	@# Three packages at a time: what one waits for, on two processors two others use.
+	go test -race -count=1 -p 3 -parallel 4 -timeout 40m ./...
 
 ## lint: formatting, vet, staticcheck, and who may import whom
 lint:

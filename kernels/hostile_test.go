@@ -56,7 +56,7 @@ func TestHostileMakefiles(t *testing.T) {
 		"makes files without end":  {`i=0; while :; do i=$$((i+1)); : > $(B)$$i; done`, Limits{Files: 2000}, []string{"it made more than 2000 files"}},
 		"writes one large file":    {`exec head -c 9M /dev/zero > $(B)large`, Limits{File: 8 << 20}, []string{"compile", "File size limit exceeded"}},
 		"fills /tmp":               {`head -c 9M /dev/zero > /tmp/large`, Limits{Scratch: 8 << 20}, []string{"compile", "No space left on device"}},
-		"prints without end":       {`yes "what nobody wants to read"`, Limits{Output: 1 << 20}, []string{"it printed more than 1 MiB", "what nobody wants to read"}},
+		"prints without end":       {`yes "what nobody wants to read"`, Limits{Output: 128 << 10}, []string{"it printed more than 128 KiB", "what nobody wants to read"}},
 		"runs for ever":            {`trap "" TERM INT HUP; while :; do sleep 600; done`, Limits{Time: 2 * time.Second}, []string{"it ran for more than 2s"}},
 		"leaves a link for vmlinux": {
 			`ln -s ` + secret + ` $(B)vmlinux; false || mkdir -p $(B)include/config && echo 7.3.99-mini > $(B)include/config/kernel.release; exit 0; :`,

@@ -209,8 +209,11 @@ func usage(ctx context.Context, dirs []string) (bytes int64, files int) {
 }
 
 func size(bytes int64) string {
-	if bytes >= 1<<30 && bytes%(1<<30) == 0 {
+	switch {
+	case bytes >= 1<<30 && bytes%(1<<30) == 0:
 		return fmt.Sprintf("%d GiB", bytes>>30)
+	case bytes < 1<<20:
+		return fmt.Sprintf("%d KiB", bytes>>10)
 	}
 	return fmt.Sprintf("%d MiB", bytes>>20)
 }
