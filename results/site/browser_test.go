@@ -51,11 +51,14 @@ func TestHostileTextInABrowser(t *testing.T) {
 			t.Errorf("%s: its script did not run", name)
 		}
 	}
-	tab.Go("file://" + dir + "/cells/001/p001.html")
+	tab.Go("file://" + dir + "/index.html")
 	tab.Go("file://" + dir + "/cells/001/p001.html#t3")
 	if !browser.Eval[bool](tab, `document.getElementById("t3").open`) {
 		t.Error("a link to a test does not open it")
 	}
+	// On the same page too, once its script has heard of it.
+	tab.Go("file://" + dir + "/cells/001/p001.html#t2")
+	tab.Wait(`document.getElementById("t2").open`)
 	quiet(t, tab)
 }
 
