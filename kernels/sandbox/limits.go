@@ -115,7 +115,7 @@ func watch(ctx context.Context, root int, c Command, stop func(error)) {
 		for _, dir := range writable {
 			var st unix.Statfs_t
 			if unix.Statfs(dir, &st) == nil && int64(st.Bavail)*st.Bsize < reserve {
-				if disk, _ := usage(ctx, writable); disk > limits.Disk {
+				if disk, _ := usage(ctx, writable, limits); disk > limits.Disk {
 					over("it wrote more than %s", size(limits.Disk))
 				} else {
 					stop(fmt.Errorf("the disk under %s is full: less than %s is left", dir, size(reserve)))
@@ -127,7 +127,7 @@ func watch(ctx context.Context, root int, c Command, stop func(error)) {
 			continue
 		}
 		start := time.Now()
-		disk, files := usage(ctx, writable)
+		disk, files := usage(ctx, writable, limits)
 		switch {
 		case disk > limits.Disk:
 			over("it wrote more than %s", size(limits.Disk))
@@ -137,9 +137,10 @@ func watch(ctx context.Context, root int, c Command, stop func(error)) {
 			return
 		}
 		// A build directory has 20,000 files: counting must not cost more
-		// than a hundredth of a processor.
+		// than a hundredth of a processor. But what makes many files on purpose
+		// makes counting slow too, and would have ever more time for it.
 		walked = time.Now()
-		pause = max(time.Second, 100*walked.Sub(start))
+		pause = min(max(time.Second, 100*walked.Sub(start)), longestPause)
 	}
 }
 
@@ -186,13 +187,17 @@ func processes(root int) (tasks int, memory int64) {
 	return tasks, memory
 }
 
-// usage counts the files below directories and the bytes that they take.
-// Files come and go meanwhile: errors are no more than files that went.
-func usage(ctx context.Context, dirs []string) (bytes int64, files int) {
+// longestPause is how long files may be made uncounted.
+const longestPause = 5 * time.Second
+
+// usage counts the files below directories and the bytes that they take, as far
+// as the limits. Files come and go meanwhile: errors are no more than files that
+// went.
+func usage(ctx context.Context, dirs []string, limits Limits) (bytes int64, files int) {
 	for _, dir := range dirs {
 		filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 			switch {
-			case ctx.Err() != nil:
+			case ctx.Err() != nil, files > limits.Files, bytes > limits.Disk:
 				return fs.SkipAll
 			case err != nil:
 				return nil
