@@ -136,9 +136,9 @@ func watch(ctx context.Context, root int, c Command, stop func(error)) {
 			over("it made more than %d files", limits.Files)
 			return
 		}
-		// A build directory has 20,000 files: counting must not cost more
-		// than a hundredth of a processor. But what makes many files on purpose
-		// makes counting slow too, and would have ever more time for it.
+		// A build directory has 20,000 files: counting should cost a hundredth
+		// of a processor. But what makes many files on purpose makes counting
+		// slow too, and would have ever more time for it.
 		walked = time.Now()
 		pause = min(max(time.Second, 100*walked.Sub(start)), longestPause)
 	}

@@ -61,8 +61,10 @@ func NewHistory(cells []Past, builds []PastBuild) *History {
 	return h
 }
 
-// Standard costs, for what was never run: measured on two cores without
-// hardware virtualization. docs/matrix.md has them.
+// Standard costs, for what was never run, on two cores without hardware
+// virtualization: those of a cell and of a build are measured, those of the
+// selection nightly and of sanitizers reckoned from runs that were not carried to
+// their end. docs/matrix.md has them.
 const (
 	standardCell  = 40 * time.Second
 	standardCore  = 12 * time.Second // of the core statements alone
