@@ -12,6 +12,7 @@ import (
 	"noiommu-farm/farm/matrix"
 	"noiommu-farm/farm/matrix/schedule"
 	"noiommu-farm/farm/runner"
+	"noiommu-farm/farm/runner/meaning"
 	"noiommu-farm/internal/fault"
 	"noiommu-farm/results"
 	"noiommu-farm/results/known"
@@ -78,7 +79,7 @@ func (c *cellCmd) alone(s *surroundings, opt runner.Options, watch *progress) er
 	if c.Build {
 		return &fault.Usage{Key: "--build", Err: errors.New("is for a cell of a run directory")}
 	}
-	words := runner.NewWords()
+	words := meaning.NewWords()
 	planned, err := readMatrix(c.Plan, words.Vocabulary())
 	if err != nil {
 		return err

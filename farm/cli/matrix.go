@@ -18,6 +18,7 @@ import (
 	"noiommu-farm/farm/matrix"
 	"noiommu-farm/farm/matrix/schedule"
 	"noiommu-farm/farm/runner"
+	"noiommu-farm/farm/runner/meaning"
 	"noiommu-farm/internal/fault"
 	"noiommu-farm/results/report"
 )
@@ -41,14 +42,14 @@ type matrixFlags struct {
 type arranged struct {
 	planned  *matrix.Planned
 	schedule schedule.Schedule
-	words    *runner.Words
+	words    *meaning.Words
 	until    time.Time // zero: no limit
 }
 
 // arrange reads a matrix file and makes a schedule of it. now is the code that
 // is to be tested, as far as it is known.
 func (c *matrixFlags) arrange(now schedule.Now) (*arranged, error) {
-	a := &arranged{words: runner.NewWords()}
+	a := &arranged{words: meaning.NewWords()}
 	var err error
 	if a.planned, err = readMatrix(c.File, a.words.Vocabulary()); err != nil {
 		return nil, err
@@ -308,6 +309,6 @@ func planGitLab(w io.Writer, file string, a *arranged) error {
 type matrixSchemaCmd struct{}
 
 func (matrixSchemaCmd) Run(s *surroundings) error {
-	_, err := s.stdout.Write(matrix.Schema(runner.Lists()))
+	_, err := s.stdout.Write(matrix.Schema(meaning.Lists()))
 	return err
 }

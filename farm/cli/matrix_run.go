@@ -18,6 +18,7 @@ import (
 	"noiommu-farm/farm/matrix"
 	"noiommu-farm/farm/repro"
 	"noiommu-farm/farm/runner"
+	"noiommu-farm/farm/runner/meaning"
 	"noiommu-farm/farm/runner/slurm"
 	"noiommu-farm/internal/fault"
 	"noiommu-farm/results"
@@ -65,7 +66,7 @@ func (c *matrixRunCmd) Run(s *surroundings) error {
 	if opt.Runs, err = filepath.Abs(c.Out); err != nil {
 		return err
 	}
-	words := runner.NewWords()
+	words := meaning.NewWords()
 	planned, err := readMatrix(c.File, words.Vocabulary())
 	if err != nil {
 		return err

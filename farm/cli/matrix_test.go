@@ -17,7 +17,7 @@ import (
 
 	"noiommu-farm/farm/matrix"
 	"noiommu-farm/farm/matrix/schedule"
-	"noiommu-farm/farm/runner"
+	"noiommu-farm/farm/runner/meaning"
 )
 
 const (
@@ -32,7 +32,7 @@ func TestSchemaIsShipped(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Equal(shipped, matrix.Schema(runner.Lists())) {
+	if !bytes.Equal(shipped, matrix.Schema(meaning.Lists())) {
 		t.Error(`it is another: "make docs" writes it`)
 	}
 }
@@ -187,7 +187,7 @@ func toNumber(v any) (float64, bool) {
 func bySchema(t *testing.T, text string) error {
 	t.Helper()
 	var root map[string]any
-	if err := json.Unmarshal(matrix.Schema(runner.Lists()), &root); err != nil {
+	if err := json.Unmarshal(matrix.Schema(meaning.Lists()), &root); err != nil {
 		t.Fatal(err)
 	}
 	var v any
@@ -198,7 +198,7 @@ func bySchema(t *testing.T, text string) error {
 }
 
 func byParser(text string) error {
-	_, err := matrix.ParseFile("m.yaml", []byte(text), runner.NewWords().Vocabulary())
+	_, err := matrix.ParseFile("m.yaml", []byte(text), meaning.NewWords().Vocabulary())
 	return err
 }
 
@@ -315,7 +315,7 @@ func TestSchemaIsNoStricter(t *testing.T) {
 
 // The nightly that ships fits into its budget, and covers what it says.
 func TestShippedMatrices(t *testing.T) {
-	words := runner.NewWords()
+	words := meaning.NewWords()
 	for _, c := range []struct {
 		file                     string
 		sources, configs, topos  int

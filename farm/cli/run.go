@@ -15,6 +15,7 @@ import (
 
 	"noiommu-farm/farm/matrix"
 	"noiommu-farm/farm/runner"
+	"noiommu-farm/farm/runner/profile"
 	"noiommu-farm/internal/fault"
 	"noiommu-farm/kernels/series"
 	"noiommu-farm/results"
@@ -144,7 +145,7 @@ func (c *runCmd) Run(s *surroundings) error {
 	shown, err := wholeRun(out, issues, err)
 	err = errors.Join(err, c.show(s, shown))
 	if c.Profile {
-		err = errors.Join(err, profile(s.stderr, out.Dir, began))
+		err = errors.Join(err, showProfile(s.stderr, out.Dir, began))
 	}
 	return conclude(s.stderr, shown.Verdict, err)
 }
@@ -158,13 +159,13 @@ func (c *runCmd) show(s *surroundings, r report.Run) error {
 	return report.Table(s.stdout, r, report.Style{Color: colorful(s.stdout), All: c.All})
 }
 
-// profile says where the time of a run went.
-func profile(w io.Writer, dir string, began time.Time) error {
-	spans, err := runner.Profile(dir, began)
+// showProfile says where the time of a run went.
+func showProfile(w io.Writer, dir string, began time.Time) error {
+	spans, err := profile.Read(dir, began)
 	if err != nil {
 		return err
 	}
-	return errors.Join(runner.WriteProfile(w, spans, runtime.NumCPU()), runner.WriteTrace(dir, spans))
+	return errors.Join(profile.Write(w, spans, runtime.NumCPU()), profile.WriteTrace(dir, spans))
 }
 
 // conclude turns a shown run into an exit code. A failure of the kernel that

@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"noiommu-farm/farm/matrix"
-	"noiommu-farm/farm/runner"
+	"noiommu-farm/farm/runner/meaning"
 	"noiommu-farm/internal/fault"
 	"noiommu-farm/kernels"
 )
@@ -66,7 +66,7 @@ func (c *suitesCmd) Run(s *surroundings) error {
 
 // covered derives the table, for a kernel of that release.
 func covered(release string) ([]matrix.Covered, error) {
-	all, err := matrix.Coverage(runner.Facts(release))
+	all, err := matrix.Coverage(meaning.Facts(release))
 	if err != nil {
 		return nil, err
 	}

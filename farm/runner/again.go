@@ -12,6 +12,8 @@ import (
 
 	"noiommu-farm/farm/machine"
 	"noiommu-farm/farm/matrix"
+	"noiommu-farm/farm/runner/guests"
+	"noiommu-farm/farm/runner/meaning"
 	"noiommu-farm/guestagent/wire"
 	"noiommu-farm/images"
 	"noiommu-farm/internal/fault"
@@ -144,16 +146,16 @@ func (r *run) sameHost(ctx context.Context, cells []Repeat) error {
 }
 
 // inPhases finds out when each program of a record runs.
-func inPhases(programs []results.Program) phases {
-	var ph phases
+func inPhases(programs []results.Program) guests.Phases {
+	var ph guests.Phases
 	for _, p := range programs {
 		switch {
 		case strings.HasSuffix(p.Name, "@boot"):
-			ph.unbound = append(ph.unbound, p)
+			ph.Unbound = append(ph.Unbound, p)
 		case strings.HasSuffix(p.Name, "@end"):
-			ph.atEnd = append(ph.atEnd, p)
+			ph.AtEnd = append(ph.AtEnd, p)
 		default:
-			ph.bound = append(ph.bound, p)
+			ph.Bound = append(ph.Bound, p)
 		}
 	}
 	return ph
@@ -174,4 +176,4 @@ func QEMU() (string, error) {
 
 // Suites is the image of a cell in which nothing runs but the farm's own
 // suites.
-func Suites() images.Spec { return imageSpec(matrix.Cell{}, nil) }
+func Suites() images.Spec { return meaning.Image(matrix.Cell{}, nil) }

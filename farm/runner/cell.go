@@ -10,12 +10,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"noiommu-farm/farm/machine"
+	"noiommu-farm/farm/runner/guests"
+	"noiommu-farm/farm/runner/meaning"
 	"noiommu-farm/guestagent/wire"
 	"noiommu-farm/internal/fault"
 	"noiommu-farm/results"
@@ -23,13 +24,10 @@ import (
 	"noiommu-farm/suites/contract"
 )
 
-// coreLimit is how much of a core file is kept, in bytes.
-const coreLimit = 32 << 20
-
 // cellPlan is what a cell will do, before it boots.
 type cellPlan struct {
 	planned results.Planned
-	phases  phases
+	phases  guests.Phases
 }
 
 // checkTests refuses a plan in which nothing would be tested, and says why not.
@@ -44,7 +42,7 @@ func checkTests(plans []cellPlan) error {
 		if len(p.planned.Broken) > 0 {
 			return nil
 		}
-		for _, prog := range p.phases.all() {
+		for _, prog := range p.phases.All() {
 			if prog.Tests == nil {
 				return nil
 			}
@@ -79,14 +77,14 @@ func cellNames(plans []cellPlan) string {
 
 func (r *run) plan(c *prepared) cellPlan {
 	config := contract.ParseConfig(c.config)
-	facts := c.Facts(c.build.GetPA, config, hardware(c.machine, config))
-	ph, absent := programs(c.Cell, facts, c.build.Selftests, func(own time.Duration) time.Duration {
+	facts := c.Facts(c.build.GetPA, config, meaning.Hardware(c.machine, config))
+	ph, absent := meaning.Programs(c.Cell, facts, c.build.Selftests, func(own time.Duration) time.Duration {
 		if r.Timeout > 0 {
 			own = r.Timeout
 		}
 		return time.Duration(float64(own) * r.scale(c))
 	})
-	for _, list := range [][]results.Program{ph.unbound, ph.bound, ph.atEnd} {
+	for _, list := range [][]results.Program{ph.Unbound, ph.Bound, ph.AtEnd} {
 		for i := range list {
 			if list[i].Host {
 				list[i].Env = append(list[i].Env, fmt.Sprintf("%s=%g", wire.PatienceEnv, r.scale(c)), fmt.Sprintf("%s=%t", wire.GetPAEnv, facts.GetPA))
@@ -113,7 +111,7 @@ func (r *run) plan(c *prepared) cellPlan {
 				Topology:  c.Topology,
 				IOMMU:     c.machine.Topology.IOMMU(),
 				Devices:   c.Devices,
-				PCI:       underTest(c.machine),
+				PCI:       meaning.UnderTest(c.machine),
 				CPUs:      c.CPUs,
 				MemoryMiB: c.MemoryMiB,
 				Accel:     string(r.host.accel),
@@ -124,9 +122,9 @@ func (r *run) plan(c *prepared) cellPlan {
 			},
 			Image:    c.image.SHA256,
 			Facts:    facts,
-			Programs: ph.all(),
+			Programs: ph.All(),
 			Absent:   absent,
-			Broken:   broken(c.Cell, facts, c.build),
+			Broken:   meaning.Broken(c.Cell, facts, c.build),
 			Measured: true,
 
 			Isolation: r.isolation(facts),
@@ -175,9 +173,8 @@ func (r *run) cell(ctx context.Context, runDir string, c *prepared, plan cellPla
 	return judged, err
 }
 
-// live is the life of a cell's guests, from the first QEMU's start to the end
-// of the last. What goes wrong is an event; the error only says that the record
-// is not whole.
+// live leads the cell's guests through their lives. The error only says that
+// the record is not whole.
 func (r *run) live(ctx context.Context, rec *results.CellWriter, dir string, c *prepared, plan cellPlan) error {
 	m := c.machine
 	m.Accel = r.host.accel
@@ -203,11 +200,22 @@ func (r *run) live(ctx context.Context, rec *results.CellWriter, dir string, c *
 		expected += len(p.Tests)
 	}
 	r.Tell(Progress{Cell: c.Name, Planned: expected})
-	l := &lives{run: r, rec: rec, dir: dir, cell: c, plan: plan, machine: m, past: r.past(c.Name)}
-	if l.alone() {
-		return l.together(ctx)
-	}
-	return l.apart(ctx)
+	return guests.Live(ctx, rec, guests.Cell{
+		Planned:     plan.planned,
+		Phases:      plan.phases,
+		Machine:     m,
+		Hugepages:   c.Hugepages,
+		Hugepages1G: c.Hugepages1G,
+		Dir:         dir,
+		Scale:       r.scale(c),
+		Checked:     countCheckers(c.build.Config) > 0,
+		Past:        r.past(c.Name),
+		Take:        r.budget.take,
+		Tell: func(n guests.News) {
+			r.Tell(Progress{Cell: c.Name, Program: n.Program, Test: n.Test, Over: n.Over})
+		},
+		Booted: c.booted,
+	})
 }
 
 // keep copies a file into the cell's folder, to be booted from there.
@@ -263,67 +271,4 @@ func kernelParameters(c *prepared, facts contract.Facts) []string {
 		params = append(params, "iommufd.allow_unsafe_interrupts=1", "vfio_iommu_type1.allow_unsafe_interrupts=1")
 	}
 	return append(params, c.Append...)
-}
-
-// addresses finds the functions under test in the guest: by model, and all of
-// them in the order of their addresses.
-func addresses(devices []machine.Device, pci []wire.PCI) (byModel map[string][]string, all []string) {
-	byModel = make(map[string][]string)
-	for _, f := range pci {
-		for _, d := range devices {
-			if pciID(d) == fmt.Sprintf("%04x:%04x", f.Vendor, f.Device) {
-				for _, name := range []string{model(d), sided(model(d), f.IOMMU)} {
-					byModel[name] = append(byModel[name], f.BDF)
-				}
-				all = append(all, f.BDF)
-				break
-			}
-		}
-	}
-	slices.Sort(all)
-	return byModel, slices.Compact(all)
-}
-
-// sided is the name of a model on one side of the IOMMU: "igb@iommu".
-func sided(model string, behind bool) string {
-	if behind {
-		return model + "@iommu"
-	}
-	return model + "@no-iommu"
-}
-
-// model is what the tests call a device: they know it by its PCI ids, wherever
-// it is plugged in.
-func model(d machine.Device) string {
-	if pciID(d) == pciID(machine.Edu) {
-		return string(machine.Edu)
-	}
-	return string(d)
-}
-
-// pciID is how a model is found in a guest.
-func pciID(d machine.Device) string {
-	c := d.Capabilities()
-	return fmt.Sprintf("%04x:%04x", c.Vendor, c.Device)
-}
-
-// Descriptors that only the farm's own QEMU has.
-var (
-	inherited = regexp.MustCompile(`-add-fd \S+ |-object memory-backend-file,\S+ |,memory-backend=memory`)
-	consoleTo = regexp.MustCompile(`\w+,id=console,\S+`)
-	socketTo  = regexp.MustCompile(`socket,id=(\w+),fd=\d+`)
-)
-
-// writeScript writes a script that boots the cell's guest by hand: the same
-// command, with the console on the terminal and nobody at the other ports.
-func writeScript(path, command string) error {
-	command = inherited.ReplaceAllString(command, "")
-	command = consoleTo.ReplaceAllString(command, "stdio,id=console,signal=off")
-	command = socketTo.ReplaceAllString(command, "null,id=$1")
-	text := "#!/bin/sh\n# The guest of this cell, with its console on this terminal. Without the farm at\n" +
-		"# its ports the agent gives up after a while and powers off.\nexec " + command + "\n"
-	if err := results.WriteFile(path, []byte(text)); err != nil {
-		return fmt.Errorf("%w: %w", results.ErrNotRecorded, err)
-	}
-	return nil
 }

@@ -139,3 +139,30 @@ func Ready(cache *kernels.Cache) (func(matrix.Kernel) bool, error) {
 		return known[k]
 	}, nil
 }
+
+// maxLooks is how many earlier runs are looked through for a cell.
+const maxLooks = 20
+
+// past is what became of a cell in the last run that had it; the zero value
+// when there is none.
+func (r *run) past(cell string) verdict.Cell {
+	entries, err := os.ReadDir(r.Runs)
+	if err != nil {
+		return verdict.Cell{}
+	}
+	looks := 0
+	for _, e := range slices.Backward(entries) { // the ids of runs sort by time
+		if !e.IsDir() {
+			continue
+		}
+		if looks++; looks > maxLooks {
+			break
+		}
+		var c verdict.Cell
+		text, err := os.ReadFile(filepath.Join(results.CellDir(filepath.Join(r.Runs, e.Name()), cell), "verdict.json"))
+		if err == nil && json.Unmarshal(text, &c) == nil {
+			return c
+		}
+	}
+	return verdict.Cell{}
+}

@@ -15,6 +15,7 @@ import (
 
 	"noiommu-farm/farm/matrix"
 	"noiommu-farm/farm/matrix/schedule"
+	"noiommu-farm/farm/runner/meaning"
 	"noiommu-farm/images"
 	"noiommu-farm/internal/fault"
 	"noiommu-farm/kernels"
@@ -281,7 +282,7 @@ func (r *run) without(source string, why error) func(context.Context, string, *p
 			Cell:   c.Name,
 			Kernel: results.Kernel{Source: c.Source, SourceID: source, Series: c.Series, Config: c.Config},
 			Machine: results.Machine{
-				Topology: c.Topology, IOMMU: c.machine.Topology.IOMMU(), Devices: c.Devices, PCI: underTest(c.machine),
+				Topology: c.Topology, IOMMU: c.machine.Topology.IOMMU(), Devices: c.Devices, PCI: meaning.UnderTest(c.machine),
 				CPUs: c.CPUs, MemoryMiB: c.MemoryMiB, Privileges: c.Privileges, Accel: string(r.host.accel), QEMU: r.host.version,
 			},
 		}

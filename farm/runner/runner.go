@@ -10,14 +10,12 @@ package runner
 
 import (
 	"context"
-	"debug/elf"
 	"errors"
 	"fmt"
 	"os"
 	"runtime"
 	"runtime/debug"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -26,7 +24,7 @@ import (
 
 	"noiommu-farm/farm/machine"
 	"noiommu-farm/farm/matrix"
-	"noiommu-farm/guestagent/wire"
+	"noiommu-farm/farm/runner/meaning"
 	"noiommu-farm/images"
 	"noiommu-farm/internal/fault"
 	"noiommu-farm/kernels"
@@ -145,49 +143,11 @@ func Run(ctx context.Context, plan matrix.Plan, opt Options) (*Outcome, error) {
 	return r.carryOut(ctx, cells)
 }
 
-// systemMiB is what the guest needs beside hugepages: kernel, initramfs, agent
-// and test programs, the largest of which map 64 MiB.
-const systemMiB = 256
-
-// checkProgram refuses what could not run in the guest: it has no dynamic
-// linker and no shell.
-func checkProgram(u matrix.Program, devices []machine.Device) error {
-	bad := func(format string, args ...any) error {
-		return &fault.Usage{Key: "--program", Value: u.Path, Err: fmt.Errorf(format, args...)}
-	}
-	if info, err := os.Stat(u.Path); err != nil {
-		return bad("%w", err)
-	} else if !info.Mode().IsRegular() {
-		return bad("not a file")
-	}
-	f, err := elf.Open(u.Path)
-	if err != nil {
-		return bad("not an ELF program: %w", err)
-	}
-	defer f.Close()
-	if f.Machine != elf.EM_X86_64 || f.Type != elf.ET_EXEC && f.Type != elf.ET_DYN {
-		return bad("not a program for x86-64")
-	}
-	for _, p := range f.Progs {
-		if p.Type == elf.PT_INTERP {
-			return bad("not linked statically, and the guest has no libraries")
-		}
-	}
-	for _, a := range u.Args {
-		for _, d := range machine.Devices() {
-			if strings.Contains(a, fmt.Sprintf(bdfOf, model(d))) && !slices.ContainsFunc(devices, func(have machine.Device) bool { return model(have) == model(d) }) {
-				return bad("its argument %s asks for a device that the machine does not have", a)
-			}
-		}
-	}
-	return nil
-}
-
 // check finds out what the names on the axes mean, before anything is spent.
 func check(plan matrix.Plan) ([]*prepared, error) {
 	var cells []*prepared
 	for _, c := range plan.Cells {
-		m, err := checkMachine(c)
+		m, err := meaning.Machine(c)
 		if err != nil {
 			return nil, err
 		}
@@ -199,48 +159,13 @@ func check(plan matrix.Plan) ([]*prepared, error) {
 			return nil, err
 		}
 		for _, u := range c.Selection.Programs {
-			if err := checkProgram(u, p.machine.Devices); err != nil {
+			if err := meaning.CheckProgram(u, p.machine.Devices); err != nil {
 				return nil, err
 			}
 		}
 		cells = append(cells, p)
 	}
 	return cells, nil
-}
-
-// checkMachine is the machine of a cell.
-func checkMachine(c matrix.Cell) (machine.Machine, error) {
-	m := machine.Machine{
-		CPUs:        c.CPUs,
-		MemoryMiB:   c.MemoryMiB,
-		Hugepages1G: c.Hugepages1G,
-		Accel:       machine.TCG,
-		Append:      c.Append,
-		ControlPort: wire.ControlPort,
-		OutputPort:  wire.OutputPort,
-	}
-	var err error
-	if m.Topology, err = machine.ParseTopology(c.Topology); err != nil {
-		return m, err
-	}
-	if len(c.Devices) == 0 {
-		return m, &fault.Usage{Key: "--device", Err: errors.New("at least one device is needed")}
-	}
-	for _, name := range c.Devices {
-		d, err := machine.ParseDevice(name)
-		if err != nil {
-			return m, err
-		}
-		m.Devices = append(m.Devices, d)
-	}
-	if err := m.Validate(); err != nil {
-		return m, err
-	}
-	if most := (c.MemoryMiB - 1024*c.Hugepages1G - systemMiB) / 2; c.Hugepages < 0 || c.Hugepages > max(most, 0) {
-		return m, &fault.Usage{Key: "--hugepages", Value: fmt.Sprint(c.Hugepages), Err: fmt.Errorf(
-			"at most %d fit into %d MiB of memory beside the system", max(most, 0), c.MemoryMiB)}
-	}
-	return m, nil
 }
 
 // probe finds QEMU and the accelerator that works.
@@ -308,14 +233,14 @@ func (r *run) equip(ctx context.Context, c *prepared, b *kernels.Build) error {
 		return fmt.Errorf("read the built .config: %w", err)
 	}
 	c.config = string(text)
-	if err := checkKselftests(c.Cell, b); err != nil {
+	if err := meaning.CheckKselftests(c.Cell, b); err != nil {
 		return err
 	}
 	if c.Privileges == contract.UserNamespace && b.Config["USER_NS"] != "y" {
 		return &fault.Usage{Key: "--privileges", Value: string(c.Privileges), Err: errors.New("the kernel was built without CONFIG_USER_NS")}
 	}
-	spec := imageSpec(c.Cell, b.Selftests)
-	modules, err := moduleFiles(b.Modules)
+	spec := meaning.Image(c.Cell, b.Selftests)
+	modules, err := meaning.Modules(b.Modules)
 	if err != nil {
 		return err
 	}

@@ -1,31 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package runner
+package guests
 
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
-	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"noiommu-farm/farm/machine"
+	"noiommu-farm/farm/runner/agent"
 	"noiommu-farm/guestagent/wire"
 	"noiommu-farm/results"
 	"noiommu-farm/results/ktap"
 	"noiommu-farm/results/verdict"
 )
 
+// coreLimit is how much of a core file is kept, in bytes.
+const coreLimit = 32 << 20
+
 // session is one guest of a cell and all that is recorded of it.
 type session struct {
 	*lives
 	rec      *results.GuestWriter
 	guest    *machine.Guest
-	talk     *conversation
+	talk     *agent.Conversation
 	requests *desk
 	before   wire.Measured       // what the kernel had allocated when nothing was tested yet
 	bdfs     map[string][]string // functions under test, by model
@@ -54,16 +54,16 @@ func (l *lives) begin(guest *machine.Guest, rec *results.GuestWriter) *session {
 		}
 	}
 	names := make(map[uint32]string)
-	for _, p := range l.plan.planned.Programs {
+	for _, p := range l.Planned.Programs {
 		names[p.ID] = p.Name
 	}
-	s.talk = newConversation(guest.Control(), rec, l.scale(l.cell), func(id uint32, t ktap.Test) {
-		l.Tell(Progress{Cell: l.cell.Name, Program: names[id], Test: &t})
+	s.talk = agent.New(guest.Control(), rec, l.Scale, func(id uint32, t ktap.Test) {
+		l.Tell(News{Program: names[id], Test: &t})
 	})
-	s.requests = newDesk(guest, l.machine, s.talk.patience(unplugPatience))
-	s.talk.answer = s.requests.answer
-	s.pumps.Go(s.talk.listen)
-	s.pumps.Go(func() { s.talk.collect(guest.Output()) })
+	s.requests = newDesk(guest, l.Machine, s.talk.Patience(unplugPatience))
+	s.talk.Answer = s.requests.answer
+	s.pumps.Go(s.talk.Listen)
+	s.pumps.Go(func() { s.talk.Collect(guest.Output()) })
 	s.pumps.Go(func() { s.logErr = s.pumpConsole(guest.Console()) })
 	return s
 }
@@ -71,13 +71,13 @@ func (l *lives) begin(guest *machine.Guest, rec *results.GuestWriter) *session {
 // prepare shakes hands, has the guest made ready and sees whether it is the one
 // that was planned.
 func (s *session) prepare(ctx context.Context) error {
-	if err := s.talk.hello(ctx); err != nil {
+	if err := s.talk.Hello(ctx); err != nil {
 		return err
 	}
-	planned := s.plan.planned
-	facts, err := s.talk.prepare(ctx, wire.Prepare{
-		Hugepages:   s.cell.Hugepages,
-		Hugepages1G: s.cell.Hugepages1G,
+	planned := s.Planned
+	facts, err := s.talk.Prepare(ctx, wire.Prepare{
+		Hugepages:   s.Hugepages,
+		Hugepages1G: s.Hugepages1G,
 		CoreLimit:   coreLimit,
 		Params:      []string{verdict.UnsafeModeParam},
 	})
@@ -91,11 +91,11 @@ func (s *session) prepare(ctx context.Context) error {
 		return errBelied
 	}
 	if planned.Measured {
-		if s.before, err = s.talk.measure(ctx, wire.Measure{Forget: true}); err != nil {
+		if s.before, err = s.talk.Measure(ctx, wire.Measure{Forget: true}); err != nil {
 			return err
 		}
 	}
-	s.bdfs, s.all = addresses(s.cell.machine.Devices, facts.PCI)
+	s.bdfs, s.all = addresses(s.Machine.Devices, facts.PCI)
 	return nil
 }
 
@@ -103,29 +103,29 @@ func (s *session) prepare(ctx context.Context) error {
 var errBelied = errors.New("the kernel belies its configuration")
 
 // bind binds every function under test.
-func (s *session) bind(ctx context.Context) error { return s.talk.bind(ctx, s.all, 0) }
+func (s *session) bind(ctx context.Context) error { return s.talk.Bind(ctx, s.all, 0) }
 
 // each runs programs one after the other.
 func (s *session) each(ctx context.Context, list []results.Program) error {
 	for _, p := range list {
-		s.Tell(Progress{Cell: s.cell.Name, Program: p.Name})
-		if err := s.talk.run(ctx, p, fillIn(p.Argv, s.bdfs, s.all), false); err != nil {
+		s.Tell(News{Program: p.Name})
+		if err := s.talk.Run(ctx, p, fillIn(p.Argv, s.bdfs, s.all), false); err != nil {
 			return err
 		}
 		if err := s.putBack(ctx, p.ID); err != nil {
 			return err
 		}
-		s.Tell(Progress{Cell: s.cell.Name, Program: p.Name, Over: true})
+		s.Tell(News{Program: p.Name, Over: true})
 	}
 	return nil
 }
 
 // settled waits until the kernel has back what the programs used.
 func (s *session) settled(ctx context.Context) error {
-	if !s.plan.planned.Measured {
+	if !s.Planned.Measured {
 		return nil
 	}
-	return s.talk.settled(ctx, s.plan.planned.Facts, s.before, s.single)
+	return s.talk.Settled(ctx, s.Planned.Facts, s.before, s.single)
 }
 
 // left records what a program left unplugged.
@@ -146,7 +146,7 @@ func (s *session) putBack(ctx context.Context, id uint32) error {
 	if err := s.requests.restore(ctx); err != nil {
 		return err
 	}
-	return s.talk.bind(ctx, away, s.talk.patience(answer))
+	return s.talk.Bind(ctx, away, s.talk.Patience(agent.Answer))
 }
 
 // end ends the guest, however the conversation ended, and closes the record of
@@ -159,7 +159,7 @@ func (s *session) end(ctx context.Context, how error, thrown uint32) error {
 	var thrownAway, killed bool
 	var err error
 	if how == nil && thrown != 0 {
-		if how = s.logged.await(ctx, thrown, s.talk.patience(drain)); how == nil {
+		if how = s.logged.await(ctx, thrown, s.talk.Patience(agent.Drain)); how == nil {
 			thrownAway, killed = true, s.guest.ExitState() == nil
 			s.guest.Kill()
 		}
@@ -167,9 +167,7 @@ func (s *session) end(ctx context.Context, how error, thrown uint32) error {
 	if !thrownAway {
 		killed, err = s.conclude(ctx, how)
 	}
-	for range s.talk.said {
-		// What an agent says after the end is recorded, and answered by nobody.
-	}
+	s.talk.HearOut()
 	s.pumps.Wait()
 	why := s.shutdown()
 	if err != nil || s.logErr != nil {
@@ -184,27 +182,26 @@ func (s *session) end(ctx context.Context, how error, thrown uint32) error {
 // ended early if it did. It says whether QEMU had to be killed.
 func (s *session) conclude(ctx context.Context, end error) (killed bool, err error) {
 	rec, guest, talk := s.rec, s.guest, s.talk
-	var hung *hungError
-	var lost *lostError
+	var hung *agent.HungError
+	var lost *agent.LostError
 	if end == nil || errors.Is(end, errBelied) {
 		// The ordinary way down goes through the kernel's own shutdown, which
 		// is tested by it.
-		const doing = "the guest to power off"
-		if end = talk.send(ctx, doing, wire.ToGuest{PowerOff: &wire.PowerOff{}}); end == nil {
-			if over(guest, talk.patience(answer)) {
+		if end = talk.PowerOff(ctx); end == nil {
+			if over(guest, talk.Patience(agent.Answer)) {
 				return false, nil
 			}
-			end = &hungError{doing}
+			end = &agent.HungError{Doing: agent.PoweringOff}
 		}
 	}
 	switch {
 	case errors.As(end, &hung):
-		err = rec.Event(results.Event{Hung: &results.Hung{Doing: hung.doing}})
+		err = rec.Event(results.Event{Hung: &results.Hung{Doing: hung.Doing}})
 		whereItHangs(ctx, guest)
 	case errors.As(end, &lost):
-		err = rec.Event(results.Event{Lost: &results.Lost{Doing: lost.doing}})
+		err = rec.Event(results.Event{Lost: &results.Lost{Doing: lost.Doing}})
 		// QEMU ends by itself after a panic (-no-reboot) and tells how.
-		over(guest, talk.patience(grace))
+		over(guest, talk.Patience(agent.Grace))
 	case errors.Is(end, results.ErrNotRecorded):
 		err = end
 	default:
@@ -228,10 +225,10 @@ func over(guest *machine.Guest, limit time.Duration) bool {
 // whereItHangs makes a guest that no longer answers show its stacks: an NMI
 // reaches a processor whose interrupts are off.
 func whereItHangs(ctx context.Context, guest *machine.Guest) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), agent.Grace)
 	defer cancel()
 	if guest.InjectNMI(ctx) == nil {
-		over(guest, grace)
+		over(guest, agent.Grace)
 	}
 }
 
@@ -246,77 +243,4 @@ func ended(guest *machine.Guest, killed bool) *results.Ended {
 		e.Signal = int(ws.Signal())
 	}
 	return e
-}
-
-// pumpConsole records the console until the guest is gone. It goes on reading
-// when it can no longer record: a full serial port would stop the guest.
-func (s *session) pumpConsole(console io.Reader) error {
-	defer s.logged.over()
-	buf := make([]byte, 32<<10)
-	var lines ktap.Lines
-	var failed error
-	for {
-		n, err := console.Read(buf)
-		if n > 0 && failed == nil {
-			failed = s.rec.Console(buf[:n])
-			lines.Feed(buf[:n], s.logged.line)
-		}
-		if err != nil {
-			return failed
-		}
-	}
-}
-
-// marks notes the markers of programs that have ended on a console.
-type marks struct {
-	mu    sync.Mutex
-	last  uint32
-	more  chan struct{} // poked when last changes
-	ended chan struct{} // closed at the console's end
-}
-
-func newMarks() *marks { return &marks{more: make(chan struct{}, 1), ended: make(chan struct{})} }
-
-func (m *marks) over() { close(m.ended) }
-
-func (m *marks) line(line string, _ int) {
-	_, text, ok := strings.Cut(line, wire.Marker+" end ")
-	if !ok {
-		return
-	}
-	id, err := strconv.ParseUint(strings.TrimRight(text, "\r\n "), 10, 32)
-	if err != nil {
-		return
-	}
-	m.mu.Lock()
-	m.last = uint32(id)
-	m.mu.Unlock()
-	select {
-	case m.more <- struct{}{}:
-	default:
-	}
-}
-
-// await waits until the console has come to the end of a program: it is slower
-// than the ports.
-func (m *marks) await(ctx context.Context, program uint32, limit time.Duration) error {
-	deadline := time.NewTimer(limit)
-	defer deadline.Stop()
-	for {
-		m.mu.Lock()
-		last := m.last
-		m.mu.Unlock()
-		if last == program {
-			return nil
-		}
-		select {
-		case <-m.more:
-		case <-m.ended:
-			return &lostError{"the end of the program on the console"}
-		case <-deadline.C:
-			return fmt.Errorf("the console did not come to the end of program %d within %s", program, limit)
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package runner
+package meaning
 
 import (
 	"testing"
@@ -9,6 +9,7 @@ import (
 
 	"noiommu-farm/farm/machine"
 	"noiommu-farm/farm/matrix"
+	"noiommu-farm/farm/runner/guests"
 	"noiommu-farm/suites/contract"
 )
 
@@ -49,7 +50,7 @@ func TestHardware(t *testing.T) {
 		{"bypass", machine.Machine{Topology: machine.Bypass, Devices: []machine.Device{machine.EduMultifunction, machine.Edu, machine.IGB}}, kAll,
 			matrix.Hardware{IOMMU: contract.IOMMUFacts{Kind: contract.Intel}, Devices: []contract.Device{behind(edu), pinless(pair), pinless(pair), pinless(igb)}}},
 	} {
-		if diff := cmp.Diff(c.want, hardware(c.m, c.config)); diff != "" {
+		if diff := cmp.Diff(c.want, Hardware(c.m, c.config)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", c.name, diff)
 		}
 	}
@@ -62,7 +63,7 @@ func TestPreferred(t *testing.T) {
 		"edu@iommu":     {{Model: "igb"}, {Model: "edu", Behind: true}},
 		"nvme@no-iommu": {{Model: "nvme"}},
 	} {
-		if d := preferred(devices); sided(d.Model, d.Behind) != want {
+		if d := preferred(devices); guests.Sided(d.Model, d.Behind) != want {
 			t.Errorf("of %v: %+v, want %s", devices, d, want)
 		}
 	}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package runner
+package guests
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"noiommu-farm/farm/machine"
+	"noiommu-farm/farm/runner/agent"
 	"noiommu-farm/guestagent/wire"
 	"noiommu-farm/internal/fault"
 )
@@ -145,7 +146,7 @@ func (d *desk) restore(ctx context.Context) error {
 		}
 		err := d.wait(ctx, s)
 		if errors.Is(err, context.DeadlineExceeded) {
-			return &hungError{"the guest to let go of " + bdf}
+			return &agent.HungError{Doing: "the guest to let go of " + bdf}
 		}
 		if err == nil {
 			err = d.plug(ctx, s)

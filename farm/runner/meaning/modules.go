@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package runner
+package meaning
 
 import (
 	"errors"
@@ -16,11 +16,11 @@ import (
 // maxModules bounds how many modules an image may hold.
 const maxModules = 500
 
-// moduleFiles are the modules of a build, at the same place in the guest: below
+// Modules are the modules of a build, at the same place in the guest: below
 // /lib/modules. root is "" for a kernel without any. What a build leaves was
 // made by the makefiles of somebody's tree: only regular files below root are
 // taken.
-func moduleFiles(root string) ([]images.File, error) {
+func Modules(root string) ([]images.File, error) {
 	if root == "" {
 		return nil, nil
 	}

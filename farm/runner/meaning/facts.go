@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package runner
+package meaning
 
 import (
 	"cmp"
@@ -9,13 +9,15 @@ import (
 
 	"noiommu-farm/farm/machine"
 	"noiommu-farm/farm/matrix"
+	"noiommu-farm/farm/runner/guests"
+	"noiommu-farm/kernels"
 	"noiommu-farm/results"
 	"noiommu-farm/suites/contract"
 )
 
-// hardware is what a machine is in the words of the contract, under a kernel
+// Hardware is what a machine is in the words of the contract, under a kernel
 // with that configuration.
-func hardware(m machine.Machine, config contract.Config) matrix.Hardware {
+func Hardware(m machine.Machine, config contract.Config) matrix.Hardware {
 	hw := matrix.Hardware{MemoryAbove4G: m.MemoryAbove4G()}
 	functions := m.Functions()
 	slices.SortFunc(functions, func(a, b machine.Function) int { return cmp.Compare(a.BDF, b.BDF) })
@@ -23,7 +25,7 @@ func hardware(m machine.Machine, config contract.Config) matrix.Hardware {
 	for _, f := range functions {
 		has := f.Device.Capabilities()
 		hw.Devices = append(hw.Devices, contract.Device{
-			Model:     model(f.Device),
+			Model:     guests.Model(f.Device),
 			Behind:    f.Behind,
 			Port:      f.Device.RootPort() && config.HotplugPCIPCIe,
 			Functions: f.Device.Functions(),
@@ -68,11 +70,44 @@ func passthrough(args []string, config contract.Config) bool {
 	return pt
 }
 
-// underTest are a machine's functions under test, as the agent must find them.
-func underTest(m machine.Machine) []results.Function {
+// UnderTest are a machine's functions under test, as the agent must find them.
+func UnderTest(m machine.Machine) []results.Function {
 	var all []results.Function
 	for _, f := range m.Functions() {
-		all = append(all, results.Function{ID: pciID(f.Device), Behind: f.Behind})
+		all = append(all, results.Function{ID: guests.PCIID(f.Device), Behind: f.Behind})
 	}
 	return all
+}
+
+// Facts foretells what a cell's facts will be under a kernel of that release
+// (uname -r), from what its configuration asks for and without building
+// anything. The cell's own source is not looked at. A bad name on an axis is a
+// *fault.Usage.
+func Facts(release string) func(matrix.Cell) (contract.Facts, error) {
+	return func(c matrix.Cell) (contract.Facts, error) { return foretell(c, release) }
+}
+
+func foretell(c matrix.Cell, release string) (contract.Facts, error) {
+	m, err := Machine(c)
+	if err != nil {
+		return contract.Facts{}, err
+	}
+	asked, err := kernels.LoadConfiguration(c.Config)
+	if err != nil {
+		return contract.Facts{}, err
+	}
+	config := foretoldConfig(asked.Text(release), release)
+	return c.Facts(contract.HasGetPA(release), config, Hardware(m, config)), nil
+}
+
+// foretoldConfig is what a configuration will come to, from what its fragments
+// ask for.
+func foretoldConfig(text, release string) contract.Config {
+	config := contract.ParseConfig(text)
+	// What other options select is in no fragment (drivers/vfio/Kconfig,
+	// arch/x86/kvm/Kconfig, kernel/power/Kconfig).
+	config.NoiommuCdev = config.Noiommu && config.Cdev && contract.HasGetPA(release)
+	config.KVMVFIO = config.KVM
+	config.PM = strings.Contains(text, "CONFIG_SUSPEND=y\n")
+	return config
 }

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package runner
+package meaning
 
 import (
 	"errors"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -34,7 +33,7 @@ func cellOf(selection matrix.Selection) (matrix.Cell, contract.Facts, contract.F
 	none := machine.Machine{Topology: machine.None, Devices: []machine.Device{machine.Edu, machine.IGB}, MemoryMiB: 512}
 	intel := none
 	intel.Topology = machine.Intel
-	return c, c.Facts(true, kAll, hardware(none, kAll)), c.Facts(true, kAll, hardware(intel, kAll))
+	return c, c.Facts(true, kAll, Hardware(none, kAll)), c.Facts(true, kAll, Hardware(intel, kAll))
 }
 
 func own(d time.Duration) time.Duration { return d }
@@ -42,11 +41,11 @@ func own(d time.Duration) time.Duration { return d }
 func TestPrograms(t *testing.T) {
 	c, none, intel := cellOf(matrix.Selection{})
 	for _, facts := range []contract.Facts{none, intel} {
-		ph, absent := programs(c, facts, built, own)
+		ph, absent := Programs(c, facts, built, own)
 		where := make(map[string]string)
 		var ids []uint32
 		expected := make(map[string]string)
-		for _, p := range ph.all() {
+		for _, p := range ph.All() {
 			where[p.Name] = strings.Join(p.Argv, " ")
 			ids = append(ids, p.ID)
 			for _, e := range p.Tests {
@@ -100,9 +99,9 @@ func TestPrograms(t *testing.T) {
 // The order is part of the meaning: before any bind, bound, at the end.
 func TestPhases(t *testing.T) {
 	c, none, _ := cellOf(matrix.Selection{Tests: []string{"TL-05", "TL-01", "CD-01"}, Programs: []matrix.Program{{Path: "/x/mine", Args: []string{"-v", "{igb}"}}}})
-	ph, _ := programs(c, none, built, func(time.Duration) time.Duration { return time.Minute })
+	ph, _ := Programs(c, none, built, func(time.Duration) time.Duration { return time.Minute })
 	var names []string
-	for _, p := range ph.all() {
+	for _, p := range ph.All() {
 		names = append(names, p.Name)
 		if p.Timeout != time.Minute {
 			t.Errorf("%s may take %s", p.Name, p.Timeout)
@@ -111,28 +110,16 @@ func TestPhases(t *testing.T) {
 	if got := strings.Join(names, " "); got != "taint@boot cdev program/mine taint@end" {
 		t.Errorf("programs are %q", got)
 	}
-	if len(ph.unbound) != 1 || len(ph.atEnd) != 1 {
-		t.Errorf("%d programs before the bind, %d at the end", len(ph.unbound), len(ph.atEnd))
+	if len(ph.Unbound) != 1 || len(ph.AtEnd) != 1 {
+		t.Errorf("%d programs before the bind, %d at the end", len(ph.Unbound), len(ph.AtEnd))
 	}
 }
 
-func TestNothingToTest(t *testing.T) {
-	c, none, _ := cellOf(matrix.Selection{Suites: []string{"iommu_present"}})
-	ph, absent := programs(c, none, built, own)
-	plan := cellPlan{phases: ph}
-	plan.planned.Absent = absent
+func TestSelftestThatTheTreeHasNot(t *testing.T) {
+	c, _, _ := cellOf(matrix.Selection{Suites: []string{"vfio/nosuch"}})
 	var usage *fault.Usage
-	if err := checkTests([]cellPlan{plan}); !errors.As(err, &usage) || !strings.Contains(err.Error(), "requires iommu") {
+	if err := CheckKselftests(c, &kernels.Build{Selftests: built}); !errors.As(err, &usage) || !strings.Contains(err.Error(), "vfio/vfio_pci_device_test") {
 		t.Errorf("got %v", err)
-	}
-	c, _, _ = cellOf(matrix.Selection{Suites: []string{"vfio/nosuch"}})
-	if err := checkKselftests(c, &kernels.Build{Selftests: built}); !errors.As(err, &usage) || !strings.Contains(err.Error(), "vfio/vfio_pci_device_test") {
-		t.Errorf("got %v", err)
-	}
-	c, none, _ = cellOf(matrix.Selection{Suites: []string{"cdev"}})
-	ph, _ = programs(c, none, nil, own)
-	if err := checkTests([]cellPlan{plan, {phases: ph}}); err != nil {
-		t.Errorf("one cell tests something: %v", err)
 	}
 }
 
@@ -155,60 +142,14 @@ func TestBrokenSelftests(t *testing.T) {
 	} {
 		cell, _, _ := cellOf(c.chosen)
 		b := &kernels.Build{Selftests: c.selftests, Unbuilt: vfio}
-		if err := checkKselftests(cell, b); err != nil {
+		if err := CheckKselftests(cell, b); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		got := broken(cell, c.facts, b)
+		got := Broken(cell, c.facts, b)
 		if (len(got) == 1) != c.want || c.want && got[0] != (results.Broken{Name: "vfio/build", Err: "x.c:1: error"}) {
 			t.Errorf("%s: %v", name, got)
 		}
-		if err := checkTests([]cellPlan{{planned: results.Planned{Broken: got}}}); (err == nil) != c.want {
-			t.Errorf("%s: %v", name, err)
-		}
 	}
-}
-
-func TestAddresses(t *testing.T) {
-	byModel, all := addresses([]machine.Device{machine.Edu, machine.EduPort, machine.IGB}, []wire.PCI{
-		{BDF: "0000:02:00.0", Vendor: 0x8086, Device: 0x10c9},
-		{BDF: "0000:00:02.0", Vendor: 0x1234, Device: 0x11e8, IOMMU: true},
-		{BDF: "0000:01:00.0", Vendor: 0x1234, Device: 0x11e8},
-		{BDF: "0000:00:00.0", Vendor: 0x8086, Device: 0x29c0},
-	})
-	if got := strings.Join(all, " "); got != "0000:00:02.0 0000:01:00.0 0000:02:00.0" {
-		t.Errorf("all: %s", got)
-	}
-	if len(byModel["edu"]) != 2 || len(byModel["igb"]) != 1 ||
-		strings.Join(byModel["edu@iommu"], " ") != "0000:00:02.0" || strings.Join(byModel["edu@no-iommu"], " ") != "0000:01:00.0" {
-		t.Errorf("by model: %v", byModel)
-	}
-}
-
-func TestScript(t *testing.T) {
-	path := t.TempDir() + "/qemu.sh"
-	m := machine.Machine{Topology: machine.None, Devices: []machine.Device{machine.Edu}, CPUs: 1, MemoryMiB: 256,
-		Accel: machine.TCG, Kernel: "/k", ControlPort: wire.ControlPort, OutputPort: wire.OutputPort}
-	if err := writeScript(path, "qemu "+strings.Join(m.Args(machine.Wiring{QMP: 3, Control: 4, Output: 5, Console: 6, Memory: 8, State: 9}), " ")); err != nil {
-		t.Fatal(err)
-	}
-	text := readFile(t, path)
-	for _, bad := range []string{",fd=", " fd=", "fdset", "/proc/self/fd", "memory-backend"} {
-		if strings.Contains(text, bad) {
-			t.Errorf("the script has %q, which only the farm's own QEMU has:\n%s", bad, text)
-		}
-	}
-	if !strings.Contains(text, "stdio,id=console") {
-		t.Errorf("the console is not on the terminal:\n%s", text)
-	}
-}
-
-func readFile(t *testing.T, path string) string {
-	t.Helper()
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
 }
 
 // With fewer privileges nothing runs that needs more, and the rest is started
@@ -216,8 +157,8 @@ func readFile(t *testing.T, path string) string {
 func TestPrivileges(t *testing.T) {
 	c, _, intel := cellOf(matrix.Selection{})
 	intel.Privileges = contract.NoRawIO
-	ph, absent := programs(c, intel, built, own)
-	for _, p := range ph.all() {
+	ph, absent := Programs(c, intel, built, own)
+	for _, p := range ph.All() {
 		if p.Privileges != contract.NoRawIO {
 			t.Errorf("%s is started with privileges %q", p.Name, p.Privileges)
 		}

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package runner
+// Package meaning says what the names of a plan stand for: the machine of a
+// cell, the facts that will hold in it, the programs that it runs and what each
+// of their tests must do, and what its initramfs holds. In comes a cell, and
+// later its kernel; it builds and boots nothing.
+package meaning
 
 import (
 	"errors"
@@ -95,7 +99,7 @@ func (w *Words) facts(c matrix.Cell) (contract.Facts, error) {
 	if err != nil {
 		return contract.Facts{}, err
 	}
-	return c.Facts(contract.HasGetPA(release), config.facts, hardware(m, config.facts)), nil
+	return c.Facts(contract.HasGetPA(release), config.facts, Hardware(m, config.facts)), nil
 }
 
 // newest is the release that is assumed of a source that does not say one
@@ -192,7 +196,7 @@ func sanitized(c contract.Config) bool { return c.KASAN || c.ProveLocking }
 // machineOf is a cell's machine, without kernel and initramfs. What cannot be
 // one is a *fault.Usage.
 func machineOf(c matrix.Cell) (machine.Machine, error) {
-	cells, err := checkMachine(c)
+	cells, err := Machine(c)
 	var usage *fault.Usage
 	if errors.As(err, &usage) {
 		axis := map[string]string{"--hugepages": "memory", "hugepages_1g": "memory", "--device": "device"}[usage.Key]

@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package runner
+// Package agent is the host's end of the protocol with the agent of a guest. In
+// come its two ports; what arrives is recorded as it comes, and out goes what
+// was asked for, or that the guest hangs, is gone, or sent rubbish.
+//
+// It never decides what comes next, nor how a guest ends: that is for
+// farm/runner/guests.
+package agent
 
 import (
 	"context"
@@ -20,15 +26,19 @@ import (
 	"noiommu-farm/suites/contract"
 )
 
-// Limits of patience, before they are scaled.
+// Limits of patience with a guest, before they are scaled.
 const (
+	// Answer is how long the agent may take for what is not a program.
+	Answer = 30 * time.Second
+	// Grace is what the agent gets, after a program's own time limit, to kill
+	// it and say so. A program that outlives it is stuck in the kernel.
+	Grace = 10 * time.Second
+	// Drain is how long output may arrive after the program's end was told.
+	Drain = 30 * time.Second
+
 	helloPatience = 60 * time.Second // from QEMU's start to the agent's first word
-	answer        = 30 * time.Second // to Prepare and Bind
 	silence       = 20 * time.Second // between two pongs
 	pingEvery     = time.Second
-	// grace is what the agent gets, after a program's own time limit, to kill
-	// it and say so. A program that outlives it is stuck in the kernel.
-	grace = 10 * time.Second
 	// scanning bounds a measurement, in which kmemleak may look through all
 	// memory twice.
 	scanning = 60 * time.Second
@@ -36,36 +46,34 @@ const (
 	// counts as lost.
 	settlings = 10
 	settling  = 500 * time.Millisecond
-	// drain is how long output may arrive after the program's end was told.
-	drain = 30 * time.Second
 )
 
-// hungError says that the guest runs and does not answer.
-type hungError struct{ doing string }
+// HungError says that the guest runs and does not answer.
+type HungError struct{ Doing string }
 
-func (e *hungError) Error() string { return "guest hung: waiting for " + e.doing }
+func (e *HungError) Error() string { return "guest hung: waiting for " + e.Doing }
 
-// lostError says that the agent's port ended.
-type lostError struct{ doing string }
+// LostError says that the agent's port ended.
+type LostError struct{ Doing string }
 
-func (e *lostError) Error() string { return "connection to the agent lost: waiting for " + e.doing }
+func (e *LostError) Error() string { return "connection to the agent lost: waiting for " + e.Doing }
 
-// refusedError is what the agent could not do.
-type refusedError struct{ said wire.Error }
+// RefusedError is what the agent could not do.
+type RefusedError struct{ said wire.Error }
 
-func (e *refusedError) Error() string { return "agent: " + e.said.Doing + ": " + e.said.Err }
+func (e *RefusedError) Error() string { return "agent: " + e.said.Doing + ": " + e.said.Err }
 
-// conversation is the host's end of the protocol with one agent. What arrives
+// Conversation is the host's end of the protocol with one agent. What arrives
 // is recorded as it comes; the methods wait for what they asked for.
-type conversation struct {
-	conn  *wire.Conn
-	rec   *results.GuestWriter
-	scale float64
-	// onTest is told each result line of a program as it arrives.
-	onTest func(program uint32, t ktap.Test)
-	// answer carries out what a test program asks of the host. Without it
+type Conversation struct {
+	// Answer carries out what a test program asks of the host. Without it
 	// programs may not ask.
-	answer func(context.Context, wire.Request) (wire.Reply, error)
+	Answer func(context.Context, wire.Request) (wire.Reply, error)
+
+	conn   *wire.Conn
+	rec    *results.GuestWriter
+	scale  float64
+	onTest func(program uint32, t ktap.Test)
 	asking *questions // of the program that runs, if it may ask
 
 	resuming uint32 // the guest that was told that it is restored, until it says so
@@ -85,8 +93,11 @@ type conversation struct {
 	broken chan struct{} // closed when what came from the output port was rubbish or could not be recorded
 }
 
-func newConversation(control io.ReadWriter, rec *results.GuestWriter, scale float64, onTest func(uint32, ktap.Test)) *conversation {
-	return &conversation{
+// New makes the conversation over an agent's control port. scale is how many
+// times longer than on an idle machine things may take; onTest is told each
+// result line of a program as it arrives.
+func New(control io.ReadWriter, rec *results.GuestWriter, scale float64, onTest func(program uint32, t ktap.Test)) *Conversation {
+	return &Conversation{
 		conn:    wire.NewConn(control),
 		rec:     rec,
 		scale:   scale,
@@ -98,8 +109,8 @@ func newConversation(control io.ReadWriter, rec *results.GuestWriter, scale floa
 	}
 }
 
-// listen reads the control port until it ends.
-func (c *conversation) listen() {
+// Listen reads the control port until it ends.
+func (c *Conversation) Listen() {
 	defer close(c.said)
 	for {
 		var m wire.ToHost
@@ -120,13 +131,13 @@ func (c *conversation) listen() {
 }
 
 // heard notes that the agent is alive.
-func (c *conversation) heard() {
+func (c *Conversation) heard() {
 	now := time.Now()
 	c.lastPong.Store(&now)
 }
 
-// collect reads the output port until it ends.
-func (c *conversation) collect(output io.Reader) {
+// Collect reads the output port until it ends.
+func (c *Conversation) Collect(output io.Reader) {
 	var parser *ktap.Parser
 	var lines *ktap.Lines
 	var parsing uint32
@@ -169,7 +180,7 @@ func (c *conversation) collect(output io.Reader) {
 
 // ofProgram refuses output of a program that does not run: a guest that made up
 // programs could have as many files as it liked.
-func (c *conversation) ofProgram(chunk wire.Chunk) error {
+func (c *Conversation) ofProgram(chunk wire.Chunk) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if chunk.Run != c.program || c.program == 0 {
@@ -178,42 +189,43 @@ func (c *conversation) ofProgram(chunk wire.Chunk) error {
 	return nil
 }
 
-func (c *conversation) poke() {
+func (c *Conversation) poke() {
 	select {
 	case c.more <- struct{}{}:
 	default:
 	}
 }
 
-func (c *conversation) patience(d time.Duration) time.Duration {
+// Patience is a limit as it holds for this guest.
+func (c *Conversation) Patience(d time.Duration) time.Duration {
 	return time.Duration(float64(d) * c.scale)
 }
 
 // send writes a message, and gives up when the guest does not take it.
-func (c *conversation) send(ctx context.Context, doing string, m wire.ToGuest) error {
+func (c *Conversation) send(ctx context.Context, doing string, m wire.ToGuest) error {
 	done := make(chan error, 1)
 	go func() { done <- c.conn.Send(&m) }()
 	select {
 	case err := <-done:
 		if err != nil {
 			// The port is gone. What that means, the reader has seen.
-			return &lostError{doing}
+			return &LostError{doing}
 		}
 		return nil
-	case <-time.After(c.patience(silence)):
-		return &hungError{doing}
+	case <-time.After(c.Patience(silence)):
+		return &HungError{doing}
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 }
 
 // await waits for the agent's next word, as long as the host's patience lasts.
-func (c *conversation) await(ctx context.Context, doing string, limit time.Duration) (wire.ToHost, error) {
-	return c.awaitFor(ctx, doing, c.patience(limit))
+func (c *Conversation) await(ctx context.Context, doing string, limit time.Duration) (wire.ToHost, error) {
+	return c.awaitFor(ctx, doing, c.Patience(limit))
 }
 
 // awaitFor waits for the agent's next word, which must come within limit.
-func (c *conversation) awaitFor(ctx context.Context, doing string, limit time.Duration) (wire.ToHost, error) {
+func (c *Conversation) awaitFor(ctx context.Context, doing string, limit time.Duration) (wire.ToHost, error) {
 	deadline := time.NewTimer(limit)
 	defer deadline.Stop()
 	tick := time.NewTicker(pingEvery)
@@ -233,9 +245,9 @@ func (c *conversation) awaitFor(ctx context.Context, doing string, limit time.Du
 			case !ok && c.rubbish() != nil:
 				return m, fmt.Errorf("wait for %s: %w", doing, c.rubbish())
 			case !ok:
-				return m, &lostError{doing}
+				return m, &LostError{doing}
 			case m.Error != nil:
-				return m, &refusedError{*m.Error}
+				return m, &RefusedError{*m.Error}
 			case m.Ask != nil && c.asking != nil:
 				if err := c.asking.ask(*m.Ask); err != nil {
 					return m, err
@@ -250,15 +262,15 @@ func (c *conversation) awaitFor(ctx context.Context, doing string, limit time.Du
 			if last == nil {
 				continue // the agent has not said hello yet
 			}
-			if since := time.Since(*last); since > c.patience(silence) {
-				return wire.ToHost{}, &hungError{fmt.Sprintf("%s (no pong for %s)", doing, since.Round(time.Second))}
+			if since := time.Since(*last); since > c.Patience(silence) {
+				return wire.ToHost{}, &HungError{fmt.Sprintf("%s (no pong for %s)", doing, since.Round(time.Second))}
 			}
 			go c.conn.Send(&wire.ToGuest{Ping: &wire.Ping{N: c.pings.Add(1)}})
 		case <-c.broken:
 			// Nobody reads that port now, so the program could wait for ever.
 			return wire.ToHost{}, fmt.Errorf("wait for %s: read output: %w", doing, c.outErr)
 		case <-deadline.C:
-			return wire.ToHost{}, &hungError{fmt.Sprintf("%s (%s)", doing, limit)}
+			return wire.ToHost{}, &HungError{fmt.Sprintf("%s (%s)", doing, limit)}
 		case <-ctx.Done():
 			return wire.ToHost{}, context.Cause(ctx)
 		}
@@ -266,7 +278,7 @@ func (c *conversation) awaitFor(ctx context.Context, doing string, limit time.Du
 }
 
 // failedAnswer delivers what the farm failed at for the program that runs.
-func (c *conversation) failedAnswer() <-chan error {
+func (c *Conversation) failedAnswer() <-chan error {
 	if c.asking == nil {
 		return nil
 	}
@@ -274,7 +286,7 @@ func (c *conversation) failedAnswer() <-chan error {
 }
 
 // rubbish is the error that ended the control port, unless it just ended.
-func (c *conversation) rubbish() error {
+func (c *Conversation) rubbish() error {
 	var violation wire.Violation
 	if errors.As(c.recvErr, &violation) {
 		return fmt.Errorf("the agent sent rubbish: %w", c.recvErr)
@@ -285,8 +297,8 @@ func (c *conversation) rubbish() error {
 	return nil
 }
 
-// hello is the handshake.
-func (c *conversation) hello(ctx context.Context) error {
+// Hello is the handshake.
+func (c *Conversation) Hello(ctx context.Context) error {
 	const doing = "the agent's first word"
 	m, err := c.await(ctx, doing, helloPatience)
 	if err != nil {
@@ -299,9 +311,9 @@ func (c *conversation) hello(ctx context.Context) error {
 	return c.send(ctx, doing, wire.ToGuest{Hello: &wire.HostHello{Version: wire.Version}})
 }
 
-// resume tells an agent that its guest was restored. Nothing is waited for: what
+// Resume tells an agent that its guest was restored. Nothing is waited for: what
 // is asked of it next it does when it has answered.
-func (c *conversation) resume(ctx context.Context, guest uint32) error {
+func (c *Conversation) Resume(ctx context.Context, guest uint32) error {
 	seed := make([]byte, seedSize)
 	rand.Read(seed)
 	c.resuming = guest
@@ -314,10 +326,10 @@ const seedSize = 64
 
 // resumed hears the agent's first word after it was restored. Anything else
 // would be of the guest that was saved.
-func (c *conversation) resumed(m wire.ToHost) error {
+func (c *Conversation) resumed(m wire.ToHost) error {
 	switch {
 	case m.Error != nil:
-		return &refusedError{*m.Error}
+		return &RefusedError{*m.Error}
 	case m.Restored == nil || m.Restored.Guest != c.resuming:
 		return errors.New("the agent sent rubbish: it does not know that it was restored")
 	}
@@ -325,14 +337,14 @@ func (c *conversation) resumed(m wire.ToHost) error {
 	return nil
 }
 
-// warm has a program started that is run later, in guests that are restored. A
-// program that does not get ready is a *refusedError.
-func (c *conversation) warm(ctx context.Context, w wire.Warm) error {
+// Warm has a program started that is run later, in guests that are restored. A
+// program that does not get ready is a *RefusedError.
+func (c *Conversation) Warm(ctx context.Context, w wire.Warm) error {
 	const doing = "the suites to be ready"
 	if err := c.send(ctx, doing, wire.ToGuest{Warm: &w}); err != nil {
 		return err
 	}
-	m, err := c.await(ctx, doing, answer)
+	m, err := c.await(ctx, doing, Answer)
 	if err != nil {
 		return err
 	}
@@ -342,13 +354,13 @@ func (c *conversation) warm(ctx context.Context, w wire.Warm) error {
 	return nil
 }
 
-// prepare lets the agent make the guest ready and tell what it found.
-func (c *conversation) prepare(ctx context.Context, p wire.Prepare) (wire.Facts, error) {
+// Prepare lets the agent make the guest ready and tell what it found.
+func (c *Conversation) Prepare(ctx context.Context, p wire.Prepare) (wire.Facts, error) {
 	const doing = "the guest's facts"
 	if err := c.send(ctx, doing, wire.ToGuest{Prepare: &p}); err != nil {
 		return wire.Facts{}, err
 	}
-	m, err := c.await(ctx, doing, answer)
+	m, err := c.await(ctx, doing, Answer)
 	if err != nil {
 		return wire.Facts{}, err
 	}
@@ -358,15 +370,15 @@ func (c *conversation) prepare(ctx context.Context, p wire.Prepare) (wire.Facts,
 	return *m.Facts, nil
 }
 
-// bind binds the functions to vfio-pci, each of which may take so long to
+// Bind binds the functions to vfio-pci, each of which may take so long to
 // appear. A kernel that refuses is a matter for
 // the tests, which look at the devices themselves.
-func (c *conversation) bind(ctx context.Context, bdfs []string, within time.Duration) error {
+func (c *Conversation) Bind(ctx context.Context, bdfs []string, within time.Duration) error {
 	doing := "binding " + strings.Join(bdfs, " ")
 	if err := c.send(ctx, doing, wire.ToGuest{Bind: &wire.Bind{BDFs: bdfs, WithinMS: within.Milliseconds()}}); err != nil {
 		return err
 	}
-	m, err := c.awaitFor(ctx, doing, c.patience(answer)+within)
+	m, err := c.awaitFor(ctx, doing, c.Patience(Answer)+within)
 	if err != nil {
 		return err
 	}
@@ -376,8 +388,8 @@ func (c *conversation) bind(ctx context.Context, bdfs []string, within time.Dura
 	return nil
 }
 
-// measure has the counters read by which leaks are seen.
-func (c *conversation) measure(ctx context.Context, m wire.Measure) (wire.Measured, error) {
+// Measure has the counters read by which leaks are seen.
+func (c *Conversation) Measure(ctx context.Context, m wire.Measure) (wire.Measured, error) {
 	const doing = "what the kernel has allocated"
 	if err := c.send(ctx, doing, wire.ToGuest{Measure: &m}); err != nil {
 		return wire.Measured{}, err
@@ -392,11 +404,11 @@ func (c *conversation) measure(ctx context.Context, m wire.Measure) (wire.Measur
 	return *said.Measured, nil
 }
 
-// settled measures once more than it takes until nothing is missing: some
+// Settled measures once more than it takes until nothing is missing: some
 // things are freed a moment after the program that used them has ended.
-func (c *conversation) settled(ctx context.Context, facts contract.Facts, before wire.Measured, single bool) error {
+func (c *Conversation) Settled(ctx context.Context, facts contract.Facts, before wire.Measured, single bool) error {
 	for range settlings {
-		now, err := c.measure(ctx, wire.Measure{})
+		now, err := c.Measure(ctx, wire.Measure{})
 		if err != nil {
 			return err
 		}
@@ -412,13 +424,13 @@ func (c *conversation) settled(ctx context.Context, facts contract.Facts, before
 	if !facts.Config.DebugKmemleak {
 		return nil
 	}
-	_, err := c.measure(ctx, wire.Measure{Find: true})
+	_, err := c.Measure(ctx, wire.Measure{Find: true})
 	return err
 }
 
-// run runs one program to its end and waits until all its output is here. With
-// warm it is the one that was started before the guest was saved.
-func (c *conversation) run(ctx context.Context, p results.Program, argv []string, warm bool) error {
+// Run runs one program to its end and waits until all its output is here. With
+// Warm it is the one that was started before the guest was saved.
+func (c *Conversation) Run(ctx context.Context, p results.Program, argv []string, warm bool) error {
 	c.mu.Lock()
 	c.program = p.ID
 	clear(c.arrived)
@@ -428,26 +440,26 @@ func (c *conversation) run(ctx context.Context, p results.Program, argv []string
 	}
 	doing := "program " + p.Name
 	err := c.send(ctx, doing, wire.ToGuest{Run: &wire.Run{
-		ID: p.ID, Name: p.Name, Argv: argv, Env: p.Env, TimeoutMS: p.Timeout.Milliseconds(), Host: p.Host && c.answer != nil, Privileges: string(p.Privileges), Warm: warm,
+		ID: p.ID, Name: p.Name, Argv: argv, Env: p.Env, TimeoutMS: p.Timeout.Milliseconds(), Host: p.Host && c.Answer != nil, Privileges: string(p.Privileges), Warm: warm,
 	}})
 	if err != nil {
 		return err
 	}
-	m, err := c.await(ctx, "the start of "+doing, answer)
+	m, err := c.await(ctx, "the start of "+doing, Answer)
 	if err != nil {
 		return err
 	}
 	if m.Started == nil || m.Started.ID != p.ID {
 		return fmt.Errorf("start %s: the agent answered something else", doing)
 	}
-	if p.Host && c.answer != nil {
+	if p.Host && c.Answer != nil {
 		c.asking = c.newQuestions(ctx, p.ID)
 		defer func() {
 			c.asking.end()
 			c.asking = nil
 		}()
 	}
-	m, err = c.awaitFor(ctx, "the end of "+doing, p.Timeout+c.patience(grace))
+	m, err = c.awaitFor(ctx, "the end of "+doing, p.Timeout+c.Patience(Grace))
 	if err != nil {
 		return err
 	}
@@ -458,8 +470,8 @@ func (c *conversation) run(ctx context.Context, p results.Program, argv []string
 }
 
 // whole waits until every byte that the agent says it sent has arrived.
-func (c *conversation) whole(ctx context.Context, doing string, e wire.Exited) error {
-	deadline := time.NewTimer(c.patience(drain))
+func (c *Conversation) whole(ctx context.Context, doing string, e wire.Exited) error {
+	deadline := time.NewTimer(c.Patience(Drain))
 	defer deadline.Stop()
 	for {
 		c.mu.Lock()
@@ -475,28 +487,24 @@ func (c *conversation) whole(ctx context.Context, doing string, e wire.Exited) e
 		select {
 		case <-c.more:
 		case <-deadline.C:
-			return fmt.Errorf("read output of %s: it did not arrive whole within %s", doing, c.patience(drain))
+			return fmt.Errorf("read output of %s: it did not arrive whole within %s", doing, c.Patience(Drain))
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	}
 }
 
-// fillIn replaces {model} in the arguments by the address of the first such
-// function of this guest, and the argument {...} by all that are under test.
-func fillIn(argv []string, bdfs map[string][]string, all []string) []string {
-	var out []string
-	for _, a := range argv {
-		if a == everyBDF {
-			out = append(out, all...)
-			continue
-		}
-		for model, list := range bdfs {
-			if len(list) > 0 {
-				a = strings.ReplaceAll(a, fmt.Sprintf(bdfOf, model), list[0])
-			}
-		}
-		out = append(out, a)
+// PowerOff asks for the end of the guest. It is not answered.
+func (c *Conversation) PowerOff(ctx context.Context) error {
+	return c.send(ctx, PoweringOff, wire.ToGuest{PowerOff: &wire.PowerOff{}})
+}
+
+// PoweringOff is what is waited for after [Conversation.PowerOff].
+const PoweringOff = "the guest to power off"
+
+// HearOut waits until the control port has ended. What an agent says after the
+// end is recorded, and answered by nobody.
+func (c *Conversation) HearOut() {
+	for range c.said {
 	}
-	return out
 }

@@ -1,18 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package runner
+package guests
 
 import (
 	"cmp"
-	"encoding/json"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"noiommu-farm/results"
-	"noiommu-farm/results/verdict"
 	"noiommu-farm/suites/contract"
 )
 
@@ -99,38 +95,11 @@ func longestFirst(all []part, walls map[string]time.Duration) {
 // tests they have, in the last run that had this cell; by name.
 func (l *lives) walls() map[string]time.Duration {
 	walls := make(map[string]time.Duration)
-	for _, p := range l.past.Programs {
+	for _, p := range l.Past.Programs {
 		walls[p.Name] = p.Wall
 		for _, t := range p.Tests {
 			walls[t.Name] = t.Wall
 		}
 	}
 	return walls
-}
-
-// maxLooks is how many earlier runs are looked through for a cell.
-const maxLooks = 20
-
-// past is what became of a cell in the last run that had it; the zero value
-// when there is none.
-func (r *run) past(cell string) verdict.Cell {
-	entries, err := os.ReadDir(r.Runs)
-	if err != nil {
-		return verdict.Cell{}
-	}
-	looks := 0
-	for _, e := range slices.Backward(entries) { // the ids of runs sort by time
-		if !e.IsDir() {
-			continue
-		}
-		if looks++; looks > maxLooks {
-			break
-		}
-		var c verdict.Cell
-		text, err := os.ReadFile(filepath.Join(results.CellDir(filepath.Join(r.Runs, e.Name()), cell), "verdict.json"))
-		if err == nil && json.Unmarshal(text, &c) == nil {
-			return c
-		}
-	}
-	return verdict.Cell{}
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package runner
+package agent
 
 import (
 	"context"
@@ -36,8 +36,8 @@ func converse(t *testing.T, scale float64, play script) (*verdict.Cell, error) {
 	}
 	host, guest := net.Pipe()
 	outHost, outGuest := net.Pipe()
-	c := newConversation(host, rec.First(), scale, func(uint32, ktap.Test) {})
-	c.answer = func(ctx context.Context, r wire.Request) (wire.Reply, error) {
+	c := New(host, rec.First(), scale, func(uint32, ktap.Test) {})
+	c.Answer = func(ctx context.Context, r wire.Request) (wire.Reply, error) {
 		switch r.Do {
 		case wire.ReadMemory:
 			return wire.Reply{Data: make([]byte, r.Length)}, nil
@@ -50,9 +50,9 @@ func converse(t *testing.T, scale float64, play script) (*verdict.Cell, error) {
 		return wire.Reply{Err: "refused"}, nil
 	}
 	listening := make(chan struct{})
-	go func() { defer close(listening); c.listen() }()
+	go func() { defer close(listening); c.Listen() }()
 	collected := make(chan struct{})
-	go func() { defer close(collected); c.collect(outHost) }()
+	go func() { defer close(collected); c.Collect(outHost) }()
 	played := make(chan struct{})
 	go func() {
 		defer close(played)
@@ -61,21 +61,21 @@ func converse(t *testing.T, scale float64, play script) (*verdict.Cell, error) {
 
 	ctx := t.Context()
 	end := func() error {
-		if err := c.hello(ctx); err != nil {
+		if err := c.Hello(ctx); err != nil {
 			return err
 		}
-		if _, err := c.prepare(ctx, wire.Prepare{}); err != nil {
+		if _, err := c.Prepare(ctx, wire.Prepare{}); err != nil {
 			return err
 		}
-		return c.run(ctx, program, program.Argv, false)
+		return c.Run(ctx, program, program.Argv, false)
 	}()
-	var hung *hungError
-	var lost *lostError
+	var hung *HungError
+	var lost *LostError
 	switch {
 	case errors.As(end, &hung):
-		rec.Event(results.Event{Hung: &results.Hung{Doing: hung.doing}})
+		rec.Event(results.Event{Hung: &results.Hung{Doing: hung.Doing}})
 	case errors.As(end, &lost):
-		rec.Event(results.Event{Lost: &results.Lost{Doing: lost.doing}})
+		rec.Event(results.Event{Lost: &results.Lost{Doing: lost.Doing}})
 	case end != nil:
 		rec.Event(results.Event{Infra: &results.Infra{Err: end.Error()}})
 	}
@@ -314,22 +314,60 @@ func TestConversationInterrupted(t *testing.T) {
 	host, guest := net.Pipe()
 	defer guest.Close()
 	defer host.Close()
-	c := newConversation(host, rec.First(), 1, nil)
-	go c.listen()
+	c := New(host, rec.First(), 1, nil)
+	go c.Listen()
 	why := errors.New("interrupted")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(why)
-	if err := c.hello(ctx); !errors.Is(err, why) {
+	if err := c.Hello(ctx); !errors.Is(err, why) {
 		t.Errorf("got %v", err)
 	}
 }
 
-func TestFillIn(t *testing.T) {
-	got := fillIn([]string{"/x", "{igb}", "a={edu},{igb}", "{none}", "{...}"},
-		map[string][]string{"igb": {"0000:01:00.0"}, "edu": {"0000:00:02.0", "0000:00:03.0"}, "none": nil},
-		[]string{"0000:00:02.0", "0000:00:03.0", "0000:01:00.0"})
-	want := "/x 0000:01:00.0 a=0000:00:02.0,0000:01:00.0 {none} 0000:00:02.0 0000:00:03.0 0000:01:00.0"
-	if strings.Join(got, " ") != want {
-		t.Errorf("got %q, want %q", got, want)
+// What a restored agent says before it knows that it was restored is of the
+// guest that was saved, and is not believed.
+func TestResume(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		says []wire.ToHost
+		err  string
+	}{
+		{"as it should be", []wire.ToHost{{Restored: &wire.Restored{Guest: 7}}, {Facts: &wire.Facts{}}}, ""},
+		{"a stale answer", []wire.ToHost{{Facts: &wire.Facts{}}}, "rubbish: it does not know that it was restored"},
+		{"another guest", []wire.ToHost{{Restored: &wire.Restored{Guest: 6}}}, "rubbish: it does not know that it was restored"},
+		{"a refusal", []wire.ToHost{{Error: &wire.Error{Doing: "serve", Err: "no clock"}}}, "agent: serve: no clock"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			rec, err := results.CreateCell(filepath.Join(t.TempDir(), "cell"), results.Planned{Cell: "c"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer rec.Close()
+			host, guest := net.Pipe()
+			defer host.Close()
+			defer guest.Close()
+			talk := New(host, rec.First(), 1, nil)
+			go talk.Listen()
+			go func() {
+				agent := wire.NewConn(guest)
+				var heard wire.ToGuest
+				for range 2 {
+					agent.Recv(&heard)
+					if r := heard.Restore; r != nil && r.Check() != nil {
+						t.Errorf("%v", r.Check())
+					}
+				}
+				for _, m := range c.says {
+					agent.Send(m)
+				}
+			}()
+			err = talk.Resume(t.Context(), 7)
+			if err == nil {
+				_, err = talk.Prepare(t.Context(), wire.Prepare{})
+			}
+			if c.err == "" && err != nil || c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) {
+				t.Errorf("got %v, want %q", err, c.err)
+			}
+		})
 	}
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package runner
+package guests
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"noiommu-farm/farm/machine"
+	"noiommu-farm/farm/runner/agent"
 	"noiommu-farm/guestagent/wire"
 	"noiommu-farm/results"
 	"noiommu-farm/results/verdict"
@@ -20,13 +21,8 @@ import (
 
 // lives are those of a cell's guests.
 type lives struct {
-	*run
-	rec     *results.CellWriter
-	dir     string
-	cell    *prepared
-	plan    cellPlan
-	machine machine.Machine
-	past    verdict.Cell // as the last run left it
+	Cell
+	cell *results.CellWriter
 
 	guests errgroup.Group // all but the first; their errors say that the record is not whole
 	number atomic.Uint32  // of the last one
@@ -37,7 +33,7 @@ type lives struct {
 
 // alone says whether one guest is enough.
 func (l *lives) alone() bool {
-	switch l.plan.planned.Isolation {
+	switch l.Planned.Isolation {
 	case results.PerCell, "":
 		return true
 	}
@@ -47,38 +43,38 @@ func (l *lives) alone() bool {
 // parts are what has a guest of its own before any device is bound, or when all
 // are. What comes at the end of a cell stays with the first guest.
 func (l *lives) parts(unbound bool) []part {
-	programs := l.plan.phases.bound
+	programs := l.Phases.Bound
 	if unbound {
-		programs = l.plan.phases.unbound
+		programs = l.Phases.Unbound
 	}
-	return parts(programs, l.plan.planned.Isolation)
+	return parts(programs, l.Planned.Isolation)
 }
 
 // first boots the first guest of the cell. Without a guest the error is that of
 // the record; what went wrong is an event.
 func (l *lives) first(ctx context.Context, savable bool) (s *session, release func(), err error) {
-	if release, err = l.budget.take(ctx, l.machine.CPUs, l.machine.MemoryMiB); err == nil {
-		s, err = l.boot(ctx, l.rec.First(), savable)
+	if release, err = l.Take(ctx, l.Machine.CPUs, l.Machine.MemoryMiB); err == nil {
+		s, err = l.boot(ctx, l.cell.First(), savable)
 		if err != nil {
 			release()
 		}
 	}
 	if err != nil {
-		return nil, nil, l.rec.Event(results.Event{Infra: &results.Infra{Err: err.Error()}})
+		return nil, nil, l.cell.Event(results.Event{Infra: &results.Infra{Err: err.Error()}})
 	}
-	if err := writeScript(filepath.Join(l.dir, "qemu.sh"), s.guest.CommandLine()); err != nil {
+	if err := writeScript(filepath.Join(l.Dir, "qemu.sh"), s.guest.CommandLine()); err != nil {
 		release()
 		return nil, nil, errors.Join(err, s.end(ctx, err, 0))
 	}
-	if l.cell.booted != nil {
-		l.cell.booted()
+	if l.Booted != nil {
+		l.Booted()
 	}
 	return s, release, nil
 }
 
 // boot starts a guest and begins to record it.
 func (l *lives) boot(ctx context.Context, rec *results.GuestWriter, savable bool) (*session, error) {
-	guest, err := machine.Boot(ctx, l.machine, machine.BootOptions{Savable: savable})
+	guest, err := machine.Boot(ctx, l.Machine, machine.BootOptions{Savable: savable})
 	if err != nil {
 		return nil, err
 	}
@@ -102,13 +98,13 @@ func (l *lives) together(ctx context.Context) error {
 func (s *session) wholeCell(ctx context.Context) error {
 	err := s.prepare(ctx)
 	if err == nil {
-		err = s.each(ctx, s.plan.phases.unbound)
+		err = s.each(ctx, s.Phases.Unbound)
 	}
 	if err == nil {
 		err = s.bind(ctx)
 	}
 	if err == nil {
-		err = s.each(ctx, s.plan.phases.bound)
+		err = s.each(ctx, s.Phases.Bound)
 	}
 	return s.lastly(ctx, err)
 }
@@ -116,7 +112,7 @@ func (s *session) wholeCell(ctx context.Context) error {
 // lastly does what comes at the end of a guest in which all went well.
 func (s *session) lastly(ctx context.Context, err error) error {
 	if err == nil {
-		err = s.each(ctx, s.plan.phases.atEnd)
+		err = s.each(ctx, s.Phases.AtEnd)
 	}
 	if err == nil {
 		err = s.settled(ctx)
@@ -158,20 +154,20 @@ func (s *session) saveFor(ctx context.Context, unbound bool) error {
 	}
 	longestFirst(all, s.walls())
 	before := s.before
-	if s.plan.planned.Measured {
+	if s.Planned.Measured {
 		var err error
-		if before, err = s.talk.measure(ctx, wire.Measure{}); err != nil {
+		if before, err = s.talk.Measure(ctx, wire.Measure{}); err != nil {
 			return err
 		}
 	}
 	warm := false
 	if i := slices.IndexFunc(all, func(p part) bool { return p.warm() }); i >= 0 {
-		err := s.talk.warm(ctx, wire.Warm{
-			Argv: append([]string{suitesPath}, s.all...), Env: all[i].program.Env, Host: true,
+		err := s.talk.Warm(ctx, wire.Warm{
+			Argv: append([]string{all[i].program.Argv[0]}, s.all...), Env: all[i].program.Env, Host: true,
 		})
 		// Suites that do not get ready have met a bad kernel, perhaps. They say
 		// so themselves when they are run in the ordinary way.
-		var not *refusedError
+		var not *agent.RefusedError
 		if err != nil && !errors.As(err, &not) {
 			return err
 		}
@@ -237,9 +233,9 @@ func (l *lives) restoreEach(ctx context.Context, all []part, from *origin) error
 	var err error
 	for _, p := range all {
 		var release func()
-		if release, err = l.budget.take(whole, l.machine.CPUs, l.machine.MemoryMiB); err != nil {
+		if release, err = l.Take(whole, l.Machine.CPUs, l.Machine.MemoryMiB); err != nil {
 			// What has not begun is not recorded as begun.
-			err = l.rec.Event(results.Event{Infra: &results.Infra{Err: err.Error()}})
+			err = l.cell.Event(results.Event{Infra: &results.Infra{Err: err.Error()}})
 			break
 		}
 		one := <-ready
@@ -272,7 +268,7 @@ func (s standby) close() {
 // assigned begins to record another guest.
 func (l *lives) assigned(p part, restored int) (uint32, *results.GuestWriter, error) {
 	n := l.number.Add(1)
-	rec, err := l.rec.Guest(n, results.Assigned{Program: p.program.ID, Tests: p.tests, Restored: restored})
+	rec, err := l.cell.Guest(n, results.Assigned{Program: p.program.ID, Tests: p.tests, Restored: restored})
 	return n, rec, err
 }
 
@@ -283,7 +279,7 @@ func (l *lives) done(p part) {
 	last := l.open[p.program.ID] == 0
 	l.mu.Unlock()
 	if last {
-		l.Tell(Progress{Cell: l.cell.Name, Program: p.program.Name, Over: true})
+		l.Tell(News{Program: p.program.Name, Over: true})
 	}
 }
 
@@ -302,12 +298,12 @@ func (l *lives) restored(ctx context.Context, p part, in standby, from *origin) 
 	if err != nil {
 		return errors.Join(rec.Event(results.Event{Infra: &results.Infra{Err: err.Error()}}), rec.Close())
 	}
-	l.Tell(Progress{Cell: l.cell.Name, Program: p.program.Name})
+	l.Tell(News{Program: p.program.Name})
 	s := l.begin(guest, rec)
 	s.before, s.bdfs, s.all, s.single = from.before, from.bdfs, from.all, verdict.Single(p.tests)
-	how := s.talk.resume(ctx, n)
+	how := s.talk.Resume(ctx, n)
 	if how == nil {
-		how = s.talk.run(ctx, p.program, fillIn(p.program.Argv, s.bdfs, s.all), from.warm && p.warm())
+		how = s.talk.Run(ctx, p.program, fillIn(p.program.Argv, s.bdfs, s.all), from.warm && p.warm())
 	}
 	if how == nil {
 		_, how = s.left(p.program.ID)
@@ -316,7 +312,7 @@ func (l *lives) restored(ctx context.Context, p part, in standby, from *origin) 
 		how = s.settled(ctx)
 	}
 	thrown := p.program.ID
-	if countCheckers(l.cell.build.Config) > 0 {
+	if l.Checked {
 		thrown = 0 // the kernel may have more to say
 	}
 	return errors.Join(s.end(ctx, how, thrown), rec.Close())
@@ -324,17 +320,17 @@ func (l *lives) restored(ctx context.Context, p part, in standby, from *origin) 
 
 // bootEach boots a guest for each program: one that cannot be saved.
 func (l *lives) bootEach(ctx context.Context, unbound bool) error {
-	programs := l.plan.phases.bound
+	programs := l.Phases.Bound
 	if unbound {
-		programs = l.plan.phases.unbound
+		programs = l.Phases.Unbound
 	}
 	all := parts(programs, results.PerSuite)
 	longestFirst(all, l.walls())
 	guests, whole := errgroup.WithContext(ctx)
 	for _, p := range all {
-		release, err := l.budget.take(whole, l.machine.CPUs, l.machine.MemoryMiB)
+		release, err := l.Take(whole, l.Machine.CPUs, l.Machine.MemoryMiB)
 		if err != nil {
-			return errors.Join(l.rec.Event(results.Event{Infra: &results.Infra{Err: err.Error()}}), guests.Wait())
+			return errors.Join(l.cell.Event(results.Event{Infra: &results.Infra{Err: err.Error()}}), guests.Wait())
 		}
 		guests.Go(func() error {
 			defer release()

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package runner
+// Package profile says where the wall clock of a run went. In comes the record
+// of a run; out go spans, a table of them, and a trace file.
+package profile
 
 import (
 	"cmp"
@@ -29,9 +31,9 @@ type Span struct {
 // Phases are what a guest's time is spent on, in their order.
 var Phases = []string{"build", "boot", "restore", "prepare", "test", "measure", "end"}
 
-// Profile says where the wall clock of a run went, from its record. began is
+// Read says where the wall clock of a run went, from its record. began is
 // when it was asked for: until its first cell, kernels and images are made.
-func Profile(dir string, began time.Time) ([]Span, error) {
+func Read(dir string, began time.Time) ([]Span, error) {
 	head, err := results.ReadRun(dir)
 	if err != nil {
 		return nil, err
@@ -42,14 +44,14 @@ func Profile(dir string, began time.Time) ([]Span, error) {
 		if err != nil {
 			continue // it was not begun
 		}
-		spans = append(spans, profileCell(rec)...)
+		spans = append(spans, spansOf(rec)...)
 	}
 	return spans, nil
 }
 
-// profileCell cuts the life of each guest of a cell where an event says that
+// spansOf cuts the life of each guest of a cell where an event says that
 // something else begins.
-func profileCell(rec *results.Record) []Span {
+func spansOf(rec *results.Record) []Span {
 	names := make(map[uint32]string)
 	for _, p := range rec.Planned.Programs {
 		names[p.ID] = p.Name
@@ -91,8 +93,8 @@ func profileCell(rec *results.Record) []Span {
 	return spans
 }
 
-// WriteProfile writes a table of spans, those of each phase together.
-func WriteProfile(w io.Writer, spans []Span, processors int) error {
+// Write writes a table of spans, those of each phase together.
+func Write(w io.Writer, spans []Span, processors int) error {
 	sum, count := make(map[string]time.Duration), make(map[string]int)
 	var all [][2]time.Time
 	for _, s := range spans {

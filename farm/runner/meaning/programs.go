@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package runner
+package meaning
 
 import (
 	"cmp"
+	"debug/elf"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
+	"noiommu-farm/farm/machine"
 	"noiommu-farm/farm/matrix"
+	"noiommu-farm/farm/runner/guests"
 	"noiommu-farm/images"
 	"noiommu-farm/internal/fault"
 	"noiommu-farm/kernels"
@@ -31,29 +35,11 @@ const (
 	kselftestTimeout = 180 * time.Second
 )
 
-// bdfOf, in a program's arguments, stands for the address of the first device
-// of a model. The guest decides on addresses, so it is filled in there.
-const bdfOf = "{%s}"
-
-// everyBDF, as an argument of its own, stands for the addresses of all
-// functions under test: the suites are told, because a kernel without no-IOMMU
-// mode does not bind all of them, and those must be looked at too.
-const everyBDF = "{...}"
-
-// phases of a cell: devices are bound between the first and the second.
-type phases struct {
-	unbound, bound, atEnd []results.Program
-}
-
-func (p phases) all() []results.Program {
-	return slices.Concat(p.unbound, p.bound, p.atEnd)
-}
-
-// programs says what a cell runs, in order, what each test of it must do
+// Programs says what a cell runs, in order, what each test of it must do
 // there, and what is left out for which reason.
 // limit is the time limit of a program, given its own.
-func programs(c matrix.Cell, facts contract.Facts, selftests []kernels.Selftest, limit func(time.Duration) time.Duration) (phases, []results.Absent) {
-	var ph phases
+func Programs(c matrix.Cell, facts contract.Facts, selftests []kernels.Selftest, limit func(time.Duration) time.Duration) (guests.Phases, []results.Absent) {
+	var ph guests.Phases
 	var absent []results.Absent
 	var id uint32
 	add := func(list *[]results.Program, p results.Program, own time.Duration) {
@@ -71,11 +57,11 @@ func programs(c matrix.Cell, facts contract.Facts, selftests []kernels.Selftest,
 		phase  contract.Phase
 		list   *[]results.Program
 		suffix string // tells apart the parts of a suite that run at different times
-	}{{contract.Unbound, &ph.unbound, "@boot"}, {contract.Bound, &ph.bound, ""}, {contract.AtEnd, &ph.atEnd, "@end"}} {
+	}{{contract.Unbound, &ph.Unbound, "@boot"}, {contract.Bound, &ph.Bound, ""}, {contract.AtEnd, &ph.AtEnd, "@end"}} {
 		if phase.phase == contract.AtEnd {
-			absent = append(absent, kselftests(c, facts, selftests, func(p results.Program, own time.Duration) { add(&ph.bound, p, own) })...)
+			absent = append(absent, kselftests(c, facts, selftests, func(p results.Program, own time.Duration) { add(&ph.Bound, p, own) })...)
 			for i, u := range c.Selection.Programs {
-				add(&ph.bound, results.Program{
+				add(&ph.Bound, results.Program{
 					Name: programName(c.Selection.Programs, i),
 					Argv: append([]string{programPath(c.Selection.Programs, i)}, u.Args...),
 				}, kselftestTimeout)
@@ -100,7 +86,7 @@ func programs(c matrix.Cell, facts contract.Facts, selftests []kernels.Selftest,
 			if len(ids) == 0 {
 				continue
 			}
-			p.Argv = []string{suitesPath, "-test", strings.Join(ids, ","), everyBDF}
+			p.Argv = []string{suitesPath, "-test", strings.Join(ids, ","), guests.EveryAddress}
 			add(phase.list, p, own)
 		}
 	}
@@ -140,7 +126,7 @@ func kselftests(c matrix.Cell, facts contract.Facts, built []kernels.Selftest, a
 			// (tools/testing/selftests/vfio/lib/libvfio.c).
 			on := preferred(facts.Devices)
 			p.Device = &on
-			p.Argv = append(p.Argv, fmt.Sprintf(bdfOf, sided(on.Model, on.Behind)))
+			p.Argv = append(p.Argv, guests.Address(guests.Sided(on.Model, on.Behind)))
 		}
 		add(p, cmp.Or(known.Limit, kselftestTimeout))
 	}
@@ -162,9 +148,9 @@ func leftOut(c matrix.Cell, facts contract.Facts, known contract.Kselftest, even
 	return ""
 }
 
-// broken are the suites of the kernel's own test programs that do not compile,
+// Broken are the suites of the kernel's own test programs that do not compile,
 // if the cell would have run a program that is missing for it.
-func broken(c matrix.Cell, facts contract.Facts, b *kernels.Build) []results.Broken {
+func Broken(c matrix.Cell, facts contract.Facts, b *kernels.Build) []results.Broken {
 	var list []results.Broken
 	for _, u := range b.Unbuilt {
 		if slices.ContainsFunc(contract.Kselftests, func(k contract.Kselftest) bool {
@@ -195,9 +181,9 @@ func preferred(devices []contract.Device) contract.Device {
 	return slices.MaxFunc(devices, func(a, b contract.Device) int { return worth(a) - worth(b) })
 }
 
-// checkKselftests refuses a selftest asked for by a name that the tree does not
+// CheckKselftests refuses a selftest asked for by a name that the tree does not
 // have.
-func checkKselftests(c matrix.Cell, b *kernels.Build) error {
+func CheckKselftests(c matrix.Cell, b *kernels.Build) error {
 	var have []string
 	for _, t := range b.Selftests {
 		have = append(have, t.Suite+"/"+t.Name)
@@ -212,8 +198,8 @@ func checkKselftests(c matrix.Cell, b *kernels.Build) error {
 	return nil
 }
 
-// imageSpec is what a cell's initramfs holds.
-func imageSpec(c matrix.Cell, built []kernels.Selftest) images.Spec {
+// Image is what a cell's initramfs holds.
+func Image(c matrix.Cell, built []kernels.Selftest) images.Spec {
 	spec := images.Spec{Programs: []images.GoProgram{{Package: "noiommu-farm/suites", Path: suitesPath}}}
 	for _, t := range built {
 		spec.Files = append(spec.Files, images.File{
@@ -243,4 +229,38 @@ func programName(all []matrix.Program, i int) string {
 // programPath is where the i-th of the user's programs is in the guest.
 func programPath(all []matrix.Program, i int) string {
 	return fmt.Sprintf("%s/%d/%s", userDir, i+1, filepath.Base(all[i].Path))
+}
+
+// CheckProgram refuses what could not run in the guest: it has no dynamic
+// linker and no shell.
+func CheckProgram(u matrix.Program, devices []machine.Device) error {
+	bad := func(format string, args ...any) error {
+		return &fault.Usage{Key: "--program", Value: u.Path, Err: fmt.Errorf(format, args...)}
+	}
+	if info, err := os.Stat(u.Path); err != nil {
+		return bad("%w", err)
+	} else if !info.Mode().IsRegular() {
+		return bad("not a file")
+	}
+	f, err := elf.Open(u.Path)
+	if err != nil {
+		return bad("not an ELF program: %w", err)
+	}
+	defer f.Close()
+	if f.Machine != elf.EM_X86_64 || f.Type != elf.ET_EXEC && f.Type != elf.ET_DYN {
+		return bad("not a program for x86-64")
+	}
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP {
+			return bad("not linked statically, and the guest has no libraries")
+		}
+	}
+	for _, a := range u.Args {
+		for _, d := range machine.Devices() {
+			if strings.Contains(a, guests.Address(guests.Model(d))) && !slices.ContainsFunc(devices, func(have machine.Device) bool { return guests.Model(have) == guests.Model(d) }) {
+				return bad("its argument %s asks for a device that the machine does not have", a)
+			}
+		}
+	}
+	return nil
 }

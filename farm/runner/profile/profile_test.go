@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package runner
+package profile
 
 import (
 	"bytes"
@@ -42,7 +42,7 @@ func TestProfileCell(t *testing.T) {
 		at(4, 0, results.Event{Ended: &results.Ended{}}),
 	}}
 	var got []string
-	spans := profileCell(rec)
+	spans := spansOf(rec)
 	for _, s := range spans {
 		got = append(got, strings.TrimSpace(fmt.Sprintf("%d %s %.2f+%.2f %s", s.Guest, s.What, s.Began.Sub(noon).Seconds(), s.Took.Seconds(), s.Name)))
 	}
@@ -53,7 +53,7 @@ func TestProfileCell(t *testing.T) {
 	}
 
 	var b bytes.Buffer
-	if err := WriteProfile(&b, spans, 2); err != nil {
+	if err := Write(&b, spans, 2); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"test  ", "2s", "2 times", "4s", "of it 2.7s fewer than the 2 processors"} {

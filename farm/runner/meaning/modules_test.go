@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package runner
+package meaning
 
 import (
 	"os"
@@ -12,9 +12,9 @@ import (
 	"noiommu-farm/images"
 )
 
-// TestModuleFiles: regular files that are modules, and nothing that a makefile
+// TestModules: regular files that are modules, and nothing that a makefile
 // may have left beside them.
-func TestModuleFiles(t *testing.T) {
+func TestModules(t *testing.T) {
 	root := t.TempDir()
 	dir := filepath.Join(root, "lib/modules/7.3.4/kernel/drivers/vfio")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -31,7 +31,7 @@ func TestModuleFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	files, err := moduleFiles(root)
+	files, err := Modules(root)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,11 +39,11 @@ func TestModuleFiles(t *testing.T) {
 	if diff := cmp.Diff(want, files); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
-	if files, err := moduleFiles(""); err != nil || files != nil {
+	if files, err := Modules(""); err != nil || files != nil {
 		t.Errorf("a kernel without modules: %v, %v", files, err)
 	}
 	for name, root := range map[string]string{"empty": t.TempDir(), "missing": filepath.Join(root, "none")} {
-		if _, err := moduleFiles(root); err == nil {
+		if _, err := Modules(root); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}

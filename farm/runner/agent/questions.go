@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package runner
+package agent
 
 import (
 	"context"
@@ -14,7 +14,7 @@ import (
 // questions are what one running program asks of the host: one at a time, as
 // the agent promises and a bad guest may not keep.
 type questions struct {
-	c      *conversation
+	c      *Conversation
 	run    uint32
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -26,7 +26,7 @@ type questions struct {
 	busy bool   // it has no answer yet
 }
 
-func (c *conversation) newQuestions(ctx context.Context, run uint32) *questions {
+func (c *Conversation) newQuestions(ctx context.Context, run uint32) *questions {
 	q := &questions{c: c, run: run, failed: make(chan error, 1)}
 	q.ctx, q.cancel = context.WithCancel(ctx)
 	return q
@@ -52,7 +52,7 @@ func (q *questions) ask(a wire.Ask) error {
 }
 
 func (q *questions) answer(a wire.Ask) error {
-	reply, err := q.c.answer(q.ctx, a.Request)
+	reply, err := q.c.Answer(q.ctx, a.Request)
 	if err != nil {
 		return err
 	}
