@@ -189,6 +189,7 @@ func (c *matrixRunFlags) carry(s *surroundings, dir string, opt runner.Options, 
 	if err != nil {
 		return err
 	}
+	watch.excuse(issues)
 	with, err := c.executor()
 	if err != nil {
 		return err

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"noiommu-farm/farm/runner"
+	"noiommu-farm/results/failure"
+	"noiommu-farm/results/known"
 	"noiommu-farm/results/verdict"
 )
 
@@ -68,5 +70,38 @@ func TestScreenInAPipe(t *testing.T) {
 	want := "building debian:7.3 noiommu\n1/2 x: FAIL, bad \\x1b[2J in 1m30s\n1/2 in the queue: 1 running\n"
 	if got := strings.Join(said, ""); got != want || strings.Contains(b.String(), "\x1b") {
 		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// A failure that is known is shown as what it is, expected; the cell itself stays
+// as it was judged, and another failure is shown.
+func TestScreenKnowsIssues(t *testing.T) {
+	cell := func(name, reason string) *verdict.Cell {
+		return &verdict.Cell{Name: name, Verdict: verdict.Fail, Wall: time.Minute, Programs: []verdict.Program{{
+			Name: "vfio/build", Verdict: verdict.Fail, Tests: []verdict.Test{{Name: "compiles", Verdict: verdict.Fail, Reason: reason}},
+		}}}
+	}
+	old, other := cell("old", "x is not declared"), cell("new", "y is not declared")
+	problems := failure.Problems(old)
+	if len(problems) != 1 {
+		t.Fatalf("%+v", problems)
+	}
+	var b bytes.Buffer
+	s := newScreen(&b, "m.yaml")
+	s.excuse(known.List{Issues: []known.Issue{{Fingerprint: problems[0].Fingerprint, Test: problems[0].Name, Expires: "9999-12-31"}}})
+	told := runner.Status{Total: 3, Done: 2, Verdicts: verdict.Counts{verdict.Fail: 2}, Failed: []*verdict.Cell{old, other}}
+	s.watch(told)
+	s.tell(runner.Progress{Cell: "old", Judged: old})
+	s.tell(runner.Progress{Cell: "new", Judged: other})
+	for _, want := range []string{"old: XFAIL, 1 xfail", "new: FAIL, 1 fail"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %q in:\n%s", want, b.String())
+		}
+	}
+	if got := s.picture(s.start, 24); len(got) != 2 || !strings.Contains(got[0], "(1 xfail, 1 fail)") || !strings.Contains(got[1], "new: FAIL") {
+		t.Errorf("%q", got)
+	}
+	if old.Verdict != verdict.Fail || old.Programs[0].Tests[0].Verdict != verdict.Fail || told.Verdicts[verdict.Fail] != 2 {
+		t.Errorf("the run's own cell was changed: %+v, %v", old, told.Verdicts)
 	}
 }
