@@ -189,7 +189,11 @@ func (c *matrixRunFlags) carry(s *surroundings, dir string, opt runner.Options, 
 	if err != nil {
 		return err
 	}
-	watch.excuse(issues)
+	head, err := results.ReadRun(dir)
+	if err != nil {
+		return err
+	}
+	watch.excuse(issues, head.Started)
 	with, err := c.executor()
 	if err != nil {
 		return err

@@ -30,6 +30,7 @@ type progress struct {
 	text    string // what it says, without the time
 	step    string // of the build in progress
 
+	excused        excused
 	planned, tests int       // results that are expected, and that are here
 	tested         time.Time // when the first cell began
 	told           time.Time // when a pipe was last told of it
@@ -82,7 +83,8 @@ func (p *progress) tell(e runner.Progress) {
 				p.flush(at)
 			}
 		}
-		p.line("%s: %s, %s in %s", e.Cell, strings.ToUpper(string(e.Judged.Verdict)), e.Judged.Reasoned(), e.Judged.Wall.Round(100*time.Millisecond))
+		judged := p.excused.judge(e.Judged, p.tested)
+		p.line("%s: %s, %s in %s", e.Cell, strings.ToUpper(string(judged.Verdict)), judged.Reasoned(), judged.Wall.Round(100*time.Millisecond))
 	case e.Test != nil:
 		p.test(e)
 	case e.Planned > 0:

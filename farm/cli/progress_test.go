@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"noiommu-farm/farm/runner"
+	"noiommu-farm/results/failure"
+	"noiommu-farm/results/known"
 	"noiommu-farm/results/ktap"
 	"noiommu-farm/results/verdict"
 )
@@ -53,5 +55,22 @@ func TestProgressSideBySide(t *testing.T) {
 		if strings.Count(b.String(), want) != 1 {
 			t.Errorf("want %q once in\n%s", want, b.String())
 		}
+	}
+}
+
+// A failure that is known is an expected one in the line of its cell.
+func TestProgressKnowsIssues(t *testing.T) {
+	c := &verdict.Cell{Name: "c", Verdict: verdict.Fail, Programs: []verdict.Program{{
+		Name: "get_pa", Verdict: verdict.Fail, Tests: []verdict.Test{{Name: "get_pa.PA-02", Verdict: verdict.Fail, Reason: "length = 1"}},
+	}}}
+	problem := failure.Problems(c)[0]
+	var b bytes.Buffer
+	p := newProgress(&b)
+	p.excused.issues = known.List{Issues: []known.Issue{{Fingerprint: problem.Fingerprint, Test: problem.Name, Expires: "9999-12-31"}}}
+	p.tell(runner.Progress{Cell: "c", Planned: 1})
+	p.tell(runner.Progress{Cell: "c", Judged: c})
+	p.close()
+	if !strings.Contains(b.String(), "c: XFAIL, 1 xfail") {
+		t.Errorf("%s", b.String())
 	}
 }

@@ -120,6 +120,7 @@ func (c *runCmd) Run(s *surroundings) error {
 	began := time.Now()
 	watch := newProgress(s.stderr)
 	defer watch.close()
+	watch.excused.issues = issues
 	out, err := runner.Run(s.ctx, plan, runner.Options{
 		Cache:   openCache(c.Cache, watch.note),
 		Series:  map[string]series.Series{c.Series: patches},

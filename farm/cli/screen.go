@@ -34,15 +34,15 @@ type screen struct {
 	step     string            // of the build
 	programs map[string]string // that a cell is at
 	judged   map[string]bool   // cells that were told of
-	issues   known.List
-	seen     map[string]*verdict.Cell // bad cells, judged by the issues
-	drawn    int                      // lines of the picture that stand there
+	excused  excused
+	began    time.Time // of the run, which may have been stopped since
+	drawn    int       // lines of the picture that stand there
 	done     bool
 	stop     chan struct{}
 }
 
 func newScreen(w io.Writer, name string) *screen {
-	s := &screen{w: w, name: report.Clean(name), start: time.Now(), programs: make(map[string]string), judged: make(map[string]bool), seen: make(map[string]*verdict.Cell), stop: make(chan struct{})}
+	s := &screen{w: w, name: report.Clean(name), start: time.Now(), programs: make(map[string]string), judged: make(map[string]bool), stop: make(chan struct{})}
 	if s.size = terminalSize(w); s.size != nil {
 		go redraw(&s.mu, s.draw, s.stop)
 	}
@@ -81,28 +81,11 @@ func redraw(mu *sync.Mutex, draw func(), stop <-chan struct{}) {
 	}
 }
 
-// excuse has known issues shown as what they are: expected.
-func (s *screen) excuse(issues known.List) {
+// excuse has the known issues of a run shown as what they are: expected.
+func (s *screen) excuse(issues known.List, began time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.issues = issues
-}
-
-// judge is a cell as it is judged by what is known. The caller holds the lock.
-func (s *screen) judge(c *verdict.Cell) *verdict.Cell {
-	if len(s.issues.Issues) == 0 || c.Verdict.Good() {
-		return c
-	}
-	if s.seen[c.Name] == nil {
-		mine := *c // the run goes on with its own
-		mine.Programs = slices.Clone(c.Programs)
-		for i := range mine.Programs {
-			mine.Programs[i].Tests = slices.Clone(c.Programs[i].Tests)
-		}
-		known.Apply(s.issues, []*verdict.Cell{&mine}, s.start)
-		s.seen[c.Name] = &mine
-	}
-	return s.seen[c.Name]
+	s.excused.issues, s.began = issues, began
 }
 
 // watch takes the state of the run.
@@ -112,7 +95,7 @@ func (s *screen) watch(now runner.Status) {
 	failed := now.Failed
 	now.Failed, now.Verdicts = nil, maps.Clone(now.Verdicts)
 	for _, c := range failed {
-		judged := s.judge(c)
+		judged := s.excused.judge(c, s.began)
 		if judged.Verdict != c.Verdict {
 			now.Verdicts[c.Verdict]--
 			now.Verdicts[judged.Verdict]++
@@ -158,7 +141,7 @@ func (s *screen) tell(e runner.Progress) {
 		}
 		s.judged[e.Cell] = true
 		// On a terminal, what is as expected only counts.
-		if judged := s.judge(e.Judged); s.size == nil || !judged.Verdict.Good() {
+		if judged := s.excused.judge(e.Judged, s.began); s.size == nil || !judged.Verdict.Good() {
 			s.line("%s", cellLine(judged))
 		}
 	case e.Program != "":

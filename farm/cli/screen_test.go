@@ -74,7 +74,8 @@ func TestScreenInAPipe(t *testing.T) {
 }
 
 // A failure that is known is shown as what it is, expected; the cell itself stays
-// as it was judged, and another failure is shown.
+// as it was judged, and another failure is shown. An entry counts as long as it
+// did when the run began.
 func TestScreenKnowsIssues(t *testing.T) {
 	cell := func(name, reason string) *verdict.Cell {
 		return &verdict.Cell{Name: name, Verdict: verdict.Fail, Wall: time.Minute, Programs: []verdict.Program{{
@@ -86,20 +87,31 @@ func TestScreenKnowsIssues(t *testing.T) {
 	if len(problems) != 1 {
 		t.Fatalf("%+v", problems)
 	}
-	var b bytes.Buffer
-	s := newScreen(&b, "m.yaml")
-	s.excuse(known.List{Issues: []known.Issue{{Fingerprint: problems[0].Fingerprint, Test: problems[0].Name, Expires: "9999-12-31"}}})
+	list := known.List{Issues: []known.Issue{{Fingerprint: problems[0].Fingerprint, Test: problems[0].Name, Expires: "2026-01-10"}}}
 	told := runner.Status{Total: 3, Done: 2, Verdicts: verdict.Counts{verdict.Fail: 2}, Failed: []*verdict.Cell{old, other}}
-	s.watch(told)
-	s.tell(runner.Progress{Cell: "old", Judged: old})
-	s.tell(runner.Progress{Cell: "new", Judged: other})
-	for _, want := range []string{"old: XFAIL, 1 xfail", "new: FAIL, 1 fail"} {
-		if !strings.Contains(b.String(), want) {
-			t.Errorf("no %q in:\n%s", want, b.String())
-		}
+	show := func(began time.Time, size func() (int, int)) (string, []string) {
+		var b bytes.Buffer
+		s := newScreen(&b, "m.yaml")
+		s.size = size
+		s.excuse(list, began)
+		s.watch(told)
+		s.tell(runner.Progress{Cell: "old", Judged: old})
+		s.tell(runner.Progress{Cell: "new", Judged: other})
+		return b.String(), s.picture(s.start, 24)
 	}
-	if got := s.picture(s.start, 24); len(got) != 2 || !strings.Contains(got[0], "(1 xfail, 1 fail)") || !strings.Contains(got[1], "new: FAIL") {
-		t.Errorf("%q", got)
+	began := time.Date(2026, 1, 10, 23, 0, 0, 0, time.UTC)
+	lines, picture := show(began, nil)
+	if !strings.Contains(lines, "old: XFAIL, 1 xfail") || !strings.Contains(lines, "new: FAIL, 1 fail") {
+		t.Errorf("in a pipe:\n%s", lines)
+	}
+	if len(picture) != 2 || !strings.Contains(picture[0], "(1 xfail, 1 fail)") || !strings.Contains(picture[1], "new: FAIL") {
+		t.Errorf("%q", picture)
+	}
+	if lines, _ := show(began, func() (int, int) { return 80, 24 }); strings.Contains(lines, "old:") || !strings.Contains(lines, "new: FAIL, 1 fail") {
+		t.Errorf("on a terminal:\n%s", lines)
+	}
+	if lines, picture := show(began.AddDate(0, 0, 1), nil); !strings.Contains(lines, "old: FAIL, 1 fail") || !strings.Contains(picture[0], "(2 fail)") {
+		t.Errorf("expired:\n%s%q", lines, picture)
 	}
 	if old.Verdict != verdict.Fail || old.Programs[0].Tests[0].Verdict != verdict.Fail || told.Verdicts[verdict.Fail] != 2 {
 		t.Errorf("the run's own cell was changed: %+v, %v", old, told.Verdicts)

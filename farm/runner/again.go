@@ -12,7 +12,6 @@ import (
 
 	"noiommu-farm/farm/machine"
 	"noiommu-farm/farm/matrix"
-	"noiommu-farm/farm/runner/guests"
 	"noiommu-farm/farm/runner/meaning"
 	"noiommu-farm/guestagent/wire"
 	"noiommu-farm/images"
@@ -146,8 +145,8 @@ func (r *run) sameHost(ctx context.Context, cells []Repeat) error {
 }
 
 // inPhases finds out when each program of a record runs.
-func inPhases(programs []results.Program) guests.Phases {
-	var ph guests.Phases
+func inPhases(programs []results.Program) meaning.Phases {
+	var ph meaning.Phases
 	for _, p := range programs {
 		switch {
 		case strings.HasSuffix(p.Name, "@boot"):

@@ -27,7 +27,7 @@ import (
 // cellPlan is what a cell will do, before it boots.
 type cellPlan struct {
 	planned results.Planned
-	phases  guests.Phases
+	phases  meaning.Phases
 }
 
 // checkTests refuses a plan in which nothing would be tested, and says why not.
@@ -208,6 +208,7 @@ func (r *run) live(ctx context.Context, rec *results.CellWriter, dir string, c *
 		Hugepages1G: c.Hugepages1G,
 		Dir:         dir,
 		Scale:       r.scale(c),
+		Suites:      meaning.SuitesPath,
 		Checked:     countCheckers(c.build.Config) > 0,
 		Past:        r.past(c.Name),
 		Take:        r.budget.take,

@@ -36,6 +36,9 @@ func TestNothingToTest(t *testing.T) {
 	if err := checkTests([]cellPlan{nothing, planOf("cdev")}); err != nil {
 		t.Errorf("one cell tests something: %v", err)
 	}
+	if err := checkTests([]cellPlan{{}}); !errors.As(err, &usage) || !strings.Contains(err.Error(), "no such selftests") {
+		t.Errorf("no program at all: %v", err)
+	}
 	nothing.planned.Broken = []results.Broken{{Name: "vfio/build", Err: "x.c:1: error"}}
 	if err := checkTests([]cellPlan{nothing}); err != nil {
 		t.Errorf("selftests that do not compile: %v", err)

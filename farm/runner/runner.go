@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package runner carries out a plan: it has the kernels built, the images made,
-// boots a guest for each cell, leads the conversation with its agent and
-// records what happens. In comes a plan; out goes a run directory and the
-// verdicts that were derived from it.
+// Package runner carries out a plan: it has the kernels built and the images
+// made, keeps the run directory, and says who carries out which cell when. In
+// comes a plan; out goes a run directory and the verdicts that were derived from
+// it. What a cell is, farm/runner/meaning says; farm/runner/guests leads its
+// guests.
 //
 // It never decides what a result means: that is for results/verdict.
 package runner

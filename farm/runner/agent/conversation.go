@@ -28,8 +28,9 @@ import (
 
 // Limits of patience with a guest, before they are scaled.
 const (
-	// Answer is how long the agent may take for what is not a program.
-	Answer = 30 * time.Second
+	// Prompt is how long the agent may take to answer, and the guest to power
+	// off. A program has its own limit, a measurement too.
+	Prompt = 30 * time.Second
 	// Grace is what the agent gets, after a program's own time limit, to kill
 	// it and say so. A program that outlives it is stuck in the kernel.
 	Grace = 10 * time.Second
@@ -344,7 +345,7 @@ func (c *Conversation) Warm(ctx context.Context, w wire.Warm) error {
 	if err := c.send(ctx, doing, wire.ToGuest{Warm: &w}); err != nil {
 		return err
 	}
-	m, err := c.await(ctx, doing, Answer)
+	m, err := c.await(ctx, doing, Prompt)
 	if err != nil {
 		return err
 	}
@@ -360,7 +361,7 @@ func (c *Conversation) Prepare(ctx context.Context, p wire.Prepare) (wire.Facts,
 	if err := c.send(ctx, doing, wire.ToGuest{Prepare: &p}); err != nil {
 		return wire.Facts{}, err
 	}
-	m, err := c.await(ctx, doing, Answer)
+	m, err := c.await(ctx, doing, Prompt)
 	if err != nil {
 		return wire.Facts{}, err
 	}
@@ -378,7 +379,7 @@ func (c *Conversation) Bind(ctx context.Context, bdfs []string, within time.Dura
 	if err := c.send(ctx, doing, wire.ToGuest{Bind: &wire.Bind{BDFs: bdfs, WithinMS: within.Milliseconds()}}); err != nil {
 		return err
 	}
-	m, err := c.awaitFor(ctx, doing, c.Patience(Answer)+within)
+	m, err := c.awaitFor(ctx, doing, c.Patience(Prompt)+within)
 	if err != nil {
 		return err
 	}
@@ -429,7 +430,7 @@ func (c *Conversation) Settled(ctx context.Context, facts contract.Facts, before
 }
 
 // Run runs one program to its end and waits until all its output is here. With
-// Warm it is the one that was started before the guest was saved.
+// warm it is the one that was started before the guest was saved.
 func (c *Conversation) Run(ctx context.Context, p results.Program, argv []string, warm bool) error {
 	c.mu.Lock()
 	c.program = p.ID
@@ -445,7 +446,7 @@ func (c *Conversation) Run(ctx context.Context, p results.Program, argv []string
 	if err != nil {
 		return err
 	}
-	m, err := c.await(ctx, "the start of "+doing, Answer)
+	m, err := c.await(ctx, "the start of "+doing, Prompt)
 	if err != nil {
 		return err
 	}

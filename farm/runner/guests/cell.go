@@ -10,9 +10,9 @@ package guests
 
 import (
 	"context"
-	"slices"
 
 	"noiommu-farm/farm/machine"
+	"noiommu-farm/farm/runner/meaning"
 	"noiommu-farm/results"
 	"noiommu-farm/results/ktap"
 	"noiommu-farm/results/verdict"
@@ -21,30 +21,20 @@ import (
 // Cell is what the guests of a cell are and do.
 type Cell struct {
 	Planned     results.Planned
-	Phases      Phases
+	Phases      meaning.Phases
 	Machine     machine.Machine
 	Hugepages   int // of 2 MiB
 	Hugepages1G int
-	Dir         string  // the cell's folder
-	Scale       float64 // how many times longer than on an idle machine things may take
-	Checked     bool    // the kernel checks itself, and may have more to say when a guest ends
-	Past        verdict.Cell
+	Dir         string       // the cell's folder
+	Scale       float64      // how many times longer than on an idle machine things may take
+	Suites      string       // where the farm's own suites are in the guest
+	Checked     bool         // the kernel checks itself, and may have more to say when a guest ends
+	Past        verdict.Cell // as the last run left it; zero when there is none
 	// Take waits until a guest may start, and returns what gives its share of
 	// the machine back.
 	Take   func(ctx context.Context, cpus, memoryMiB int) (release func(), err error)
-	Tell   func(News)
-	Booted func() // called when the first QEMU runs, unless it is nil
-}
-
-// Phases are the programs of a cell: devices are bound between the first and
-// the second.
-type Phases struct {
-	Unbound, Bound, AtEnd []results.Program
-}
-
-// All are the programs in the order in which one guest runs them.
-func (p Phases) All() []results.Program {
-	return slices.Concat(p.Unbound, p.Bound, p.AtEnd)
+	Tell   func(News) // from several goroutines
+	Booted func()     // called when the first QEMU runs, unless it is nil
 }
 
 // News is what a user who watches wants to know of a program.
@@ -58,7 +48,7 @@ type News struct {
 // of the last. What goes wrong is an event; the error only says that the record
 // is not whole.
 func Live(ctx context.Context, rec *results.CellWriter, c Cell) error {
-	l := &lives{Cell: c, cell: rec}
+	l := &lives{Cell: c, record: rec}
 	if l.alone() {
 		return l.together(ctx)
 	}

@@ -22,7 +22,7 @@ import (
 // lives are those of a cell's guests.
 type lives struct {
 	Cell
-	cell *results.CellWriter
+	record *results.CellWriter // of the whole cell
 
 	guests errgroup.Group // all but the first; their errors say that the record is not whole
 	number atomic.Uint32  // of the last one
@@ -54,13 +54,13 @@ func (l *lives) parts(unbound bool) []part {
 // the record; what went wrong is an event.
 func (l *lives) first(ctx context.Context, savable bool) (s *session, release func(), err error) {
 	if release, err = l.Take(ctx, l.Machine.CPUs, l.Machine.MemoryMiB); err == nil {
-		s, err = l.boot(ctx, l.cell.First(), savable)
+		s, err = l.boot(ctx, l.record.First(), savable)
 		if err != nil {
 			release()
 		}
 	}
 	if err != nil {
-		return nil, nil, l.cell.Event(results.Event{Infra: &results.Infra{Err: err.Error()}})
+		return nil, nil, l.record.Event(results.Event{Infra: &results.Infra{Err: err.Error()}})
 	}
 	if err := writeScript(filepath.Join(l.Dir, "qemu.sh"), s.guest.CommandLine()); err != nil {
 		release()
@@ -163,7 +163,7 @@ func (s *session) saveFor(ctx context.Context, unbound bool) error {
 	warm := false
 	if i := slices.IndexFunc(all, func(p part) bool { return p.warm() }); i >= 0 {
 		err := s.talk.Warm(ctx, wire.Warm{
-			Argv: append([]string{all[i].program.Argv[0]}, s.all...), Env: all[i].program.Env, Host: true,
+			Argv: append([]string{s.Suites}, s.all...), Env: all[i].program.Env, Host: true,
 		})
 		// Suites that do not get ready have met a bad kernel, perhaps. They say
 		// so themselves when they are run in the ordinary way.
@@ -235,7 +235,7 @@ func (l *lives) restoreEach(ctx context.Context, all []part, from *origin) error
 		var release func()
 		if release, err = l.Take(whole, l.Machine.CPUs, l.Machine.MemoryMiB); err != nil {
 			// What has not begun is not recorded as begun.
-			err = l.cell.Event(results.Event{Infra: &results.Infra{Err: err.Error()}})
+			err = l.record.Event(results.Event{Infra: &results.Infra{Err: err.Error()}})
 			break
 		}
 		one := <-ready
@@ -268,7 +268,7 @@ func (s standby) close() {
 // assigned begins to record another guest.
 func (l *lives) assigned(p part, restored int) (uint32, *results.GuestWriter, error) {
 	n := l.number.Add(1)
-	rec, err := l.cell.Guest(n, results.Assigned{Program: p.program.ID, Tests: p.tests, Restored: restored})
+	rec, err := l.record.Guest(n, results.Assigned{Program: p.program.ID, Tests: p.tests, Restored: restored})
 	return n, rec, err
 }
 
@@ -330,7 +330,7 @@ func (l *lives) bootEach(ctx context.Context, unbound bool) error {
 	for _, p := range all {
 		release, err := l.Take(whole, l.Machine.CPUs, l.Machine.MemoryMiB)
 		if err != nil {
-			return errors.Join(l.cell.Event(results.Event{Infra: &results.Infra{Err: err.Error()}}), guests.Wait())
+			return errors.Join(l.record.Event(results.Event{Infra: &results.Infra{Err: err.Error()}}), guests.Wait())
 		}
 		guests.Go(func() error {
 			defer release()

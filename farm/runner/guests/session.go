@@ -146,7 +146,7 @@ func (s *session) putBack(ctx context.Context, id uint32) error {
 	if err := s.requests.restore(ctx); err != nil {
 		return err
 	}
-	return s.talk.Bind(ctx, away, s.talk.Patience(agent.Answer))
+	return s.talk.Bind(ctx, away, s.talk.Patience(agent.Prompt))
 }
 
 // end ends the guest, however the conversation ended, and closes the record of
@@ -188,7 +188,7 @@ func (s *session) conclude(ctx context.Context, end error) (killed bool, err err
 		// The ordinary way down goes through the kernel's own shutdown, which
 		// is tested by it.
 		if end = talk.PowerOff(ctx); end == nil {
-			if over(guest, talk.Patience(agent.Answer)) {
+			if over(guest, talk.Patience(agent.Prompt)) {
 				return false, nil
 			}
 			end = &agent.HungError{Doing: agent.PoweringOff}

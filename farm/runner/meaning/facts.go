@@ -9,7 +9,6 @@ import (
 
 	"noiommu-farm/farm/machine"
 	"noiommu-farm/farm/matrix"
-	"noiommu-farm/farm/runner/guests"
 	"noiommu-farm/kernels"
 	"noiommu-farm/results"
 	"noiommu-farm/suites/contract"
@@ -25,7 +24,7 @@ func Hardware(m machine.Machine, config contract.Config) matrix.Hardware {
 	for _, f := range functions {
 		has := f.Device.Capabilities()
 		hw.Devices = append(hw.Devices, contract.Device{
-			Model:     guests.Model(f.Device),
+			Model:     Model(f.Device),
 			Behind:    f.Behind,
 			Port:      f.Device.RootPort() && config.HotplugPCIPCIe,
 			Functions: f.Device.Functions(),
@@ -74,7 +73,7 @@ func passthrough(args []string, config contract.Config) bool {
 func UnderTest(m machine.Machine) []results.Function {
 	var all []results.Function
 	for _, f := range m.Functions() {
-		all = append(all, results.Function{ID: guests.PCIID(f.Device), Behind: f.Behind})
+		all = append(all, results.Function{ID: PCIID(f.Device), Behind: f.Behind})
 	}
 	return all
 }

@@ -9,7 +9,6 @@ import (
 
 	"noiommu-farm/farm/machine"
 	"noiommu-farm/farm/matrix"
-	"noiommu-farm/farm/runner/guests"
 	"noiommu-farm/suites/contract"
 )
 
@@ -63,7 +62,7 @@ func TestPreferred(t *testing.T) {
 		"edu@iommu":     {{Model: "igb"}, {Model: "edu", Behind: true}},
 		"nvme@no-iommu": {{Model: "nvme"}},
 	} {
-		if d := preferred(devices); guests.Sided(d.Model, d.Behind) != want {
+		if d := preferred(devices); Sided(d.Model, d.Behind) != want {
 			t.Errorf("of %v: %+v, want %s", devices, d, want)
 		}
 	}

@@ -14,7 +14,6 @@ import (
 
 	"noiommu-farm/farm/machine"
 	"noiommu-farm/farm/matrix"
-	"noiommu-farm/farm/runner/guests"
 	"noiommu-farm/images"
 	"noiommu-farm/internal/fault"
 	"noiommu-farm/kernels"
@@ -24,7 +23,8 @@ import (
 
 // Where programs live in the guest.
 const (
-	suitesPath   = "/suites/suites"
+	// SuitesPath is the farm's own suites.
+	SuitesPath   = "/suites/suites"
 	kselftestDir = "/kselftest"
 	userDir      = "/programs"
 )
@@ -35,11 +35,22 @@ const (
 	kselftestTimeout = 180 * time.Second
 )
 
+// Phases are the programs of a cell: devices are bound between the first and
+// the second.
+type Phases struct {
+	Unbound, Bound, AtEnd []results.Program
+}
+
+// All are the programs in the order in which one guest runs them.
+func (p Phases) All() []results.Program {
+	return slices.Concat(p.Unbound, p.Bound, p.AtEnd)
+}
+
 // Programs says what a cell runs, in order, what each test of it must do
 // there, and what is left out for which reason.
 // limit is the time limit of a program, given its own.
-func Programs(c matrix.Cell, facts contract.Facts, selftests []kernels.Selftest, limit func(time.Duration) time.Duration) (guests.Phases, []results.Absent) {
-	var ph guests.Phases
+func Programs(c matrix.Cell, facts contract.Facts, selftests []kernels.Selftest, limit func(time.Duration) time.Duration) (Phases, []results.Absent) {
+	var ph Phases
 	var absent []results.Absent
 	var id uint32
 	add := func(list *[]results.Program, p results.Program, own time.Duration) {
@@ -86,7 +97,7 @@ func Programs(c matrix.Cell, facts contract.Facts, selftests []kernels.Selftest,
 			if len(ids) == 0 {
 				continue
 			}
-			p.Argv = []string{suitesPath, "-test", strings.Join(ids, ","), guests.EveryAddress}
+			p.Argv = []string{SuitesPath, "-test", strings.Join(ids, ","), EveryAddress}
 			add(phase.list, p, own)
 		}
 	}
@@ -126,7 +137,7 @@ func kselftests(c matrix.Cell, facts contract.Facts, built []kernels.Selftest, a
 			// (tools/testing/selftests/vfio/lib/libvfio.c).
 			on := preferred(facts.Devices)
 			p.Device = &on
-			p.Argv = append(p.Argv, guests.Address(guests.Sided(on.Model, on.Behind)))
+			p.Argv = append(p.Argv, Address(Sided(on.Model, on.Behind)))
 		}
 		add(p, cmp.Or(known.Limit, kselftestTimeout))
 	}
@@ -200,7 +211,7 @@ func CheckKselftests(c matrix.Cell, b *kernels.Build) error {
 
 // Image is what a cell's initramfs holds.
 func Image(c matrix.Cell, built []kernels.Selftest) images.Spec {
-	spec := images.Spec{Programs: []images.GoProgram{{Package: "noiommu-farm/suites", Path: suitesPath}}}
+	spec := images.Spec{Programs: []images.GoProgram{{Package: "noiommu-farm/suites", Path: SuitesPath}}}
 	for _, t := range built {
 		spec.Files = append(spec.Files, images.File{
 			Path: kselftestDir + "/" + t.Suite + "/" + t.Name,
@@ -257,7 +268,7 @@ func CheckProgram(u matrix.Program, devices []machine.Device) error {
 	}
 	for _, a := range u.Args {
 		for _, d := range machine.Devices() {
-			if strings.Contains(a, guests.Address(guests.Model(d))) && !slices.ContainsFunc(devices, func(have machine.Device) bool { return guests.Model(have) == guests.Model(d) }) {
+			if strings.Contains(a, Address(Model(d))) && !slices.ContainsFunc(devices, func(have machine.Device) bool { return Model(have) == Model(d) }) {
 				return bad("its argument %s asks for a device that the machine does not have", a)
 			}
 		}

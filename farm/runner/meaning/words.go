@@ -61,7 +61,7 @@ func (w *Words) check(axis matrix.Axis, value string) error {
 		_, err = kernels.LoadConfiguration(value)
 	case matrix.Compiler:
 		if value != "gcc" && !clang.MatchString(value) {
-			err = &fault.Usage{Value: value, Allowed: Compilers()}
+			err = &fault.Usage{Value: value, Allowed: compilers()}
 		}
 	case matrix.Topology:
 		_, err = machine.ParseTopology(value)
@@ -79,8 +79,8 @@ func (w *Words) check(axis matrix.Axis, value string) error {
 	return err
 }
 
-// Compilers are the forms of the axis compiler.
-func Compilers() []string { return []string{"gcc", "clang", "clang-N"} }
+// compilers are the forms of the axis compiler.
+func compilers() []string { return []string{"gcc", "clang", "clang-N"} }
 
 // facts foretells those of a cell.
 func (w *Words) facts(c matrix.Cell) (contract.Facts, error) {
@@ -193,19 +193,18 @@ const maxNear = 6
 
 func sanitized(c contract.Config) bool { return c.KASAN || c.ProveLocking }
 
-// machineOf is a cell's machine, without kernel and initramfs. What cannot be
-// one is a *fault.Usage.
+// machineOf is [Machine], with what cannot be told by its axis of a matrix file.
 func machineOf(c matrix.Cell) (machine.Machine, error) {
-	cells, err := Machine(c)
+	m, err := Machine(c)
 	var usage *fault.Usage
 	if errors.As(err, &usage) {
 		axis := map[string]string{"--hugepages": "memory", "hugepages_1g": "memory", "--device": "device"}[usage.Key]
 		if axis == "" {
 			axis = usage.Key
 		}
-		return cells, &fault.Usage{Key: axis, Value: usage.Value, Allowed: usage.Allowed, Err: usage.Err}
+		return m, &fault.Usage{Key: axis, Value: usage.Value, Allowed: usage.Allowed, Err: usage.Err}
 	}
-	return cells, err
+	return m, err
 }
 
 // Lists are the words that an editor offers in a matrix file.

@@ -22,14 +22,14 @@ import (
 type Span struct {
 	Cell  string // "" for what comes before all cells
 	Guest uint32 // of the cell
-	What  string // one of Phases
+	What  string // one of phases
 	Name  string // of the program or test, if it is one
 	Began time.Time
 	Took  time.Duration
 }
 
-// Phases are what a guest's time is spent on, in their order.
-var Phases = []string{"build", "boot", "restore", "prepare", "test", "measure", "end"}
+// phases are what a guest's time is spent on, in their order.
+var phases = []string{"build", "boot", "restore", "prepare", "test", "measure", "end"}
 
 // Read says where the wall clock of a run went, from its record. began is
 // when it was asked for: until its first cell, kernels and images are made.
@@ -106,7 +106,7 @@ func Write(w io.Writer, spans []Span, processors int) error {
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "\nwhere the time went, all guests together\t\t\t")
-	for _, p := range Phases {
+	for _, p := range phases {
 		if count[p] > 0 {
 			fmt.Fprintf(t, "  %s\t%s\t%d times\n", p, sum[p].Round(time.Millisecond), count[p])
 		}
@@ -154,8 +154,8 @@ type traceEvent struct {
 	Args  map[string]string `json:"args,omitempty"`
 }
 
-// TraceFile is what the trace of a run is called in its directory.
-const TraceFile = "profile.json"
+// traceFile is what the trace of a run is called in its directory.
+const traceFile = "profile.json"
 
 // WriteTrace writes the spans into the run directory.
 func WriteTrace(dir string, spans []Span) error {
@@ -176,5 +176,5 @@ func WriteTrace(dir string, spans []Span) error {
 	if err != nil {
 		return err
 	}
-	return results.WriteFile(filepath.Join(dir, TraceFile), text)
+	return results.WriteFile(filepath.Join(dir, traceFile), text)
 }

@@ -24,7 +24,7 @@ func at(seconds float64, guest uint32, e results.Event) results.Event {
 	return e
 }
 
-func TestProfileCell(t *testing.T) {
+func TestSpansOf(t *testing.T) {
 	agent := func(m wire.ToHost) results.Event { return results.Event{Agent: &m} }
 	rec := &results.Record{Planned: results.Planned{Cell: "c", Programs: []results.Program{{ID: 1, Name: "s"}, {ID: 2, Name: "s@end"}}}, Events: []results.Event{
 		at(0, 0, results.Event{Planned: &results.Planned{}}),
@@ -65,7 +65,7 @@ func TestProfileCell(t *testing.T) {
 	if err := WriteTrace(dir, spans); err != nil {
 		t.Fatal(err)
 	}
-	text, err := os.ReadFile(filepath.Join(dir, TraceFile))
+	text, err := os.ReadFile(filepath.Join(dir, traceFile))
 	if err != nil {
 		t.Fatal(err)
 	}
