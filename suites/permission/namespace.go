@@ -28,7 +28,7 @@ func userNamespace(t *lab.T) {
 		} {
 			p := puppet.New(t)
 			iommufd := t.IOMMUFD()
-			fd := hand(t, p, iommufd.File)
+			fd := p.Take(iommufd.File)
 			if c.enter {
 				_, err := p.Do(puppet.Call{Name: "unshare", Nr: unix.SYS_UNSHARE, Args: [6]uintptr{unix.CLONE_NEWUSER}})
 				t.Must(err, "unshare the user namespace")

@@ -16,17 +16,6 @@ import (
 // nobody is a user without privileges.
 const nobody = 65534
 
-// hand gives an open file of the test to the other process, which must still
-// be privileged, and returns the descriptor there.
-func hand(t *lab.T, p *puppet.Puppet, f *uapi.File) int {
-	of, err := p.Do(puppet.Call{Nr: unix.SYS_PIDFD_OPEN, Args: [6]uintptr{uintptr(os.Getpid())}})
-	t.Must(err, "pidfd_open")
-	fd, err := p.Do(puppet.Call{Nr: unix.SYS_PIDFD_GETFD, Args: [6]uintptr{of, uintptr(f.Fd())}})
-	t.Must(err, "pidfd_getfd")
-	t.Must(p.Close(int(of)), "close the pidfd")
-	return int(fd)
-}
-
 // capabilities are those that are effective in the other process.
 func capabilities(t *lab.T, p *puppet.Puppet) lab.Caps {
 	header, data := puppet.Place[unix.CapUserHeader](p), puppet.Place[[2]unix.CapUserData](p)
@@ -75,7 +64,7 @@ func unprivileged(t *lab.T, d *lab.Device) {
 	m := t.SharedPages(1)
 	p := puppet.New(t)
 	dev, iommufd := t.Open(d), t.IOMMUFD()
-	device, fd := hand(t, p, dev.File), hand(t, p, iommufd.File)
+	device, fd := p.Take(dev.File), p.Take(iommufd.File)
 	becomeNobody(t, p)
 	_, err := p.Open(t.CdevPath(d))
 	t.Fails(err, unix.EACCES, "%s: open by user %d", d.Model, nobody)

@@ -3,7 +3,10 @@
 package puppet
 
 import (
+	"os"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 
 	"noiommu-farm/suites/uapi"
 )
@@ -47,4 +50,15 @@ func (p *Puppet) Attach(dev int, ioas uint32) {
 func (p *Puppet) must(c Call) {
 	_, err := p.Do(c)
 	p.t.Must(err, "the puppet's %s", c.Name)
+}
+
+// Take gives the process an open file of the test's, and returns the descriptor
+// there. The process must still be privileged (pidfd_getfd(2)).
+func (p *Puppet) Take(f *uapi.File) int {
+	of, err := p.Do(Call{Nr: unix.SYS_PIDFD_OPEN, Args: [6]uintptr{uintptr(os.Getpid())}})
+	p.t.Must(err, "pidfd_open")
+	fd, err := p.Do(Call{Nr: unix.SYS_PIDFD_GETFD, Args: [6]uintptr{of, uintptr(f.Fd())}})
+	p.t.Must(err, "pidfd_getfd")
+	p.t.Must(p.Close(int(of)), "close the pidfd")
+	return int(fd)
 }
