@@ -85,11 +85,18 @@ func deviceMemory(t *lab.T) {
 		revoked("with memory space again")
 		t.Must(ioas.MapFile(buffer.Fd(), 0, size, again), "%s: map BAR0 again", d.Model)
 		ioas.ExpectPA(again, most, start, size)
-
 		if info, err := dev.Info(); t.OK(err, "%s: VFIO_DEVICE_GET_INFO", d.Model) && info.Flags&uapi.VFIO_DEVICE_FLAGS_RESET != 0 {
 			_, err := dev.IoctlValue(uapi.VFIO_DEVICE_RESET, 0)
 			t.OK(err, "%s: VFIO_DEVICE_RESET", d.Model)
 			ioas.ExpectNoPA(again, most, unix.EINVAL)
+			remapped(t, ioas, again, buffer, start, size)
+		}
+		if d.Has.Functions == 1 && !strings.HasPrefix(d.BDF, "0000:00:") { // alone behind a port
+			arg := uapi.PCIHotReset{Argsz: uint32(unsafe.Sizeof(uapi.PCIHotReset{}))}
+			_, err := dev.Ioctl(uapi.VFIO_DEVICE_PCI_HOT_RESET, unsafe.Pointer(&arg))
+			t.OK(err, "%s: VFIO_DEVICE_PCI_HOT_RESET", d.Model)
+			ioas.ExpectNoPA(again, most, unix.EINVAL)
+			remapped(t, ioas, again, buffer, start, size)
 		}
 		t.Must(dev.Close(), "close the cdev")
 		revoked("after close")
@@ -102,6 +109,14 @@ func deviceMemory(t *lab.T) {
 		t.Must(part.Close(), "close the dma-buf of a part")
 		answered(t.OK(ioas.FD().Destroy(ioas.ID), "%s: IOMMU_DESTROY(ioas)", d.Model))
 	}
+}
+
+// remapped maps a revoked dma-buf of a BAR anew, where it was.
+func remapped(t *lab.T, ioas *lab.IOAS, at uint64, buffer *uapi.File, start, size uint64) {
+	_, err := ioas.Unmap(at, size)
+	t.OK(err, "unmap what is revoked")
+	t.Must(ioas.MapFile(buffer.Fd(), 0, size, at), "map what was revoked")
+	ioas.ExpectPA(at, most, start, size)
 }
 
 // bars is where a BAR begins and how long it is, as sysfs says.

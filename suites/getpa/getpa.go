@@ -138,6 +138,13 @@ func hugepage(t *lab.T) {
 	for _, offset := range []int{0, page, huge - page, huge, 2*huge - page} {
 		ioas.ExpectPA(at+uint64(offset), most, two.PA(offset), two.Run(offset))
 	}
+	run := t.HugeRun()
+	ioas.Map(run, 8*iova)
+	pa = run.PA(0)
+	for _, offset := range []uint64{0, 0xabc, page, huge - 1, huge} {
+		ioas.ExpectPA(8*iova+offset, most, pa+offset, 2*huge-offset)
+	}
+	ioas.ExpectPA(8*iova, huge+1, pa, huge+1)
 }
 
 // PA-05: never more than was asked for.

@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noiommu-farm/suites/lab"
+	"noiommu-farm/suites/puppet"
 	"noiommu-farm/suites/uapi"
 )
 
@@ -43,7 +44,7 @@ func pinnedByAttach(t *lab.T) {
 	const pages = 64
 	dev := t.Open(t.Devices[0])
 	fd := t.IOMMUFD()
-	dev.Bind(fd)
+	devid := dev.Bind(fd)
 	ioas := fd.IOAS()
 	m := t.Pages(pages)
 	expect := func(want uint64, when string) {
@@ -59,15 +60,58 @@ func pinnedByAttach(t *lab.T) {
 		t.Must(dev.Detach(), "detach")
 		expect(0, "after detach")
 	}
+	// An attach that fails at the second area has let go of the first.
+	half := fd.IOAS()
+	good, gone := t.Pages(pages), t.Pages(pages)
+	half.Map(good, iova)
+	half.Map(gone, 2*iova)
+	gone.Unmap()
+	for range 2 {
+		_, err := dev.TryAttach(half.ID)
+		t.Fails(err, unix.EFAULT, "attach with an area whose memory is gone")
+		_, err = fd.AllocHWPT(devid, half, 0, uapi.IOMMU_HWPT_DATA_NONE, nil)
+		t.Fails(err, unix.EFAULT, "IOMMU_HWPT_ALLOC with an area whose memory is gone")
+		half.ExpectNoPA(iova, lab.MaxLength, unix.EOPNOTSUPP)
+		expect(0, "after the failures")
+	}
+	_, err := half.Unmap(2*iova, pages*lab.PageSize)
+	t.OK(err, "unmap the area whose memory is gone")
+	dev.Attach(half)
+	expect(pages, "while attached to what is left")
+	half.ExpectPA(iova, lab.MaxLength, good.PA(0), good.Run(0))
+
 	dev.Attach(ioas)
 	other := t.Pages(pages / 2)
 	ioas.Map(other, 2*iova)
 	expect(pages+pages/2, "after a map while attached")
-	_, err := ioas.Unmap(iova, pages*lab.PageSize)
+	_, err = ioas.Unmap(iova, pages*lab.PageSize)
 	t.OK(err, "unmap")
 	expect(pages/2, "after an unmap")
 	t.Must(dev.Close(), "close the cdev")
 	expect(0, "after close")
+	attachedByAnother(t)
+}
+
+// attachedByAnother is the last part of IA-10: the memory is that of the process
+// that mapped it, whoever attaches the device.
+func attachedByAnother(t *lab.T) {
+	const pages = 8
+	p := puppet.New(t)
+	dev, fd := t.Open(t.Devices[0]), t.IOMMUFD()
+	device, theirs := p.Take(dev.File), p.Take(fd.File)
+	ioas, m := fd.IOAS(), t.Pages(pages) // where the other process has nothing
+	ioas.Map(m, iova)
+	p.Bind(device, theirs)
+	p.Attach(device, ioas.ID)
+	pas := m.Pagemap()
+	for offset := 0; offset < len(m.Bytes); offset += lab.PageSize {
+		ioas.ExpectPA(iova+uint64(offset), lab.MaxLength, pas.PA(offset), pas.Run(offset))
+	}
+	lab.Equal(t, t.Pinned(), pages*lab.PageSize/1024, "memory pinned of the process that mapped it, kB")
+	lab.Equal(t, t.PinnedBy(p.PID()), 0, "memory pinned of the process that attached, kB")
+	p.Kill()
+	t.Must(dev.Close(), "close the cdev")
+	lab.Equal(t, t.Pinned(), 0, "memory pinned after the close, kB")
 }
 
 // IA-13: without a device any byte can be an area; a table needs pages.
@@ -131,6 +175,50 @@ func mapFile(t *lab.T) {
 	t.Fails(ioas.MapFile(file, 0, 17*page, free), unix.EINVAL, "IOMMU_IOAS_MAP_FILE over the end of the file")
 	t.Fails(ioas.MapFile(t.Pipe().Fd(), 0, page, free), unix.EINVAL, "IOMMU_IOAS_MAP_FILE of a pipe")
 	ioas.ExpectNoPA(free, 1, unix.ENOENT)
+	mapHugeFile(t, ioas)
+	filesLetGo(t, ioas)
+}
+
+// mapHugeFile is the part of IA-16 with a file of hugepages: an area may begin
+// inside one.
+func mapHugeFile(t *lab.T, ioas *lab.IOAS) {
+	const page, huge = lab.PageSize, lab.HugeSize
+	file, m := t.HugeMemfd(2)
+	free := t.Free2M()
+	for i, c := range []struct{ start, length int }{{3 * page, 5 * page}, {huge - page, 2 * page}, {0, 2 * huge}} {
+		at := uint64(iova * (32 + i))
+		t.Must(ioas.MapFile(file, uint64(c.start), uint64(c.length), at), "IOMMU_IOAS_MAP_FILE(hugepages, start %#x, length %#x)", c.start, c.length)
+		pas := m.Part(c.start, c.length).Pagemap()
+		for offset := 0; offset < c.length; offset += min(c.length/2, 61*page) {
+			ioas.ExpectPA(at+uint64(offset), lab.MaxLength, pas.PA(offset), pas.Run(offset))
+		}
+		n, err := ioas.Unmap(at, uint64(c.length))
+		t.OK(err, "unmap a file of hugepages")
+		lab.Equal(t, n, uint64(c.length), "bytes unmapped of a file of hugepages")
+	}
+	m.Unmap()
+	t.Must(unix.Ftruncate(file, 0), "cut the file of hugepages")
+	lab.Equal(t, t.Free2M(), free+2, "free hugepages after the file was cut: nobody holds one")
+}
+
+// filesLetGo is the part of IA-16 in which an unmap lets go of the file.
+func filesLetGo(t *lab.T, ioas *lab.IOAS) {
+	const rounds, page, at = 64, lab.PageSize, 64 * iova
+	before := t.SharedMemory()
+	for range rounds {
+		file, err := unix.MemfdCreate("suites", unix.MFD_CLOEXEC)
+		t.Must(err, "memfd_create")
+		t.Must(unix.Ftruncate(file, page), "ftruncate")
+		t.Must(ioas.MapFile(file, 0, page, at), "IOMMU_IOAS_MAP_FILE")
+		t.Must(ioas.Copy(at, page, ioas, 2*at), "IOMMU_IOAS_COPY of a file")
+		t.Must(unix.Close(file), "close the file")
+		for _, iova := range []uint64{at, 2 * at} {
+			_, err := ioas.Unmap(iova, page)
+			t.OK(err, "unmap the file")
+		}
+	}
+	// Others may have a file of their own by now.
+	lab.Above(t, before+rounds/2, t.SharedMemory(), "pages of files in memory that may be there, above those that are")
 }
 
 // IA-17: a copy is another way to the same memory.
@@ -180,11 +268,57 @@ func copyArea(t *lab.T) {
 	}
 	second.ExpectNoPA(9*iova, 1, unix.ENOENT)
 
+	// A copy that fails at the second area has undone the first.
+	src, good, gone := fd.IOAS(), t.Pages(4), t.Pages(4)
+	src.Map(good, iova)
+	src.Map(gone, iova+4*lab.PageSize)
+	gone.Unmap()
+	pinned := t.Pinned()
+	t.Fails(src.Copy(iova, 8*lab.PageSize, second, 10*iova), unix.EFAULT, "IOMMU_IOAS_COPY of areas, the second without memory")
+	lab.Equal(t, t.Pinned(), pinned, "memory pinned after the copy that failed, kB")
+	second.ExpectNoPA(10*iova, 1, unix.ENOENT)
+	second.Map(good, 10*iova)
+	second.ExpectPA(10*iova, lab.MaxLength, good.PA(0), good.Run(0))
+
 	// The copy stands alone.
 	_, err = first.Unmap(iova, lab.HugeSize)
 	t.OK(err, "unmap the original")
 	first.ExpectNoPA(iova, 1, unix.ENOENT)
 	second.ExpectPA(5*iova, lab.MaxLength, pa, lab.HugeSize)
+	t.Must(dev.Detach(), "detach")
+	copyOfPart(t, dev, fd)
+}
+
+// copyOfPart is the part of IA-17 in which the copy of a part is all that a table
+// has: only that part is pinned, and it is that part.
+func copyOfPart(t *lab.T, dev *lab.Cdev, fd *lab.IOMMUFD) {
+	const page = lab.PageSize
+	for _, attached := range []bool{true, false} {
+		src, dst := fd.IOAS(), fd.IOAS()
+		m := t.Pages(16)
+		file, mapped := t.Memfd(16)
+		src.Map(m, iova)
+		t.Must(src.MapFile(file, 0, 16*page, 2*iova), "IOMMU_IOAS_MAP_FILE")
+		before := t.Pinned()
+		if attached {
+			dev.Attach(dst)
+		}
+		for _, at := range []uint64{iova, 2 * iova} {
+			t.Must(src.Copy(at+3*page, 5*page, dst, at), "IOMMU_IOAS_COPY of a part")
+		}
+		if !attached {
+			dev.Attach(dst)
+		}
+		lab.Equal(t, t.Pinned()-before, 2*5*page/1024, "memory pinned of parts, kB")
+		for at, original := range map[uint64]*lab.Memory{iova: m, 2 * iova: mapped} {
+			pas := original.Part(3*page, 5*page).Pagemap()
+			for offset := 0; offset < 5*page; offset += page {
+				dst.ExpectPA(at+uint64(offset), lab.MaxLength, pas.PA(offset), pas.Run(offset))
+			}
+		}
+		t.Must(dev.Detach(), "detach")
+		lab.Equal(t, t.Pinned(), before, "memory pinned after detach, kB")
+	}
 }
 
 // IA-18: how the table is filled does not show.
@@ -194,13 +328,17 @@ func noHugePages(t *lab.T) {
 	dev.Bind(fd)
 	plain, small := fd.IOAS(), fd.IOAS()
 	small.NoHugePages()
-	m := t.Mixture()
-	for _, ioas := range []*lab.IOAS{plain, small} {
-		ioas.Map(m, iova)
-		dev.Attach(ioas)
-		pas := m.Pagemap() // of pages that are pinned: until then the kernel may move them
-		for offset := 0; offset < len(m.Bytes); offset += 61*lab.PageSize + 0x123 {
-			ioas.ExpectPA(iova+uint64(offset), lab.MaxLength, pas.PA(offset), pas.Run(offset))
+	// More pages than the kernel pins at a time, in more pieces than it handles
+	// at a time.
+	const many = 10240
+	for at, m := range map[uint64]*lab.Memory{iova: t.Mixture(), 2 * iova: t.Scattered(many)} {
+		for _, ioas := range []*lab.IOAS{plain, small} {
+			ioas.Map(m, at)
+			dev.Attach(ioas)
+			pas := m.Pagemap() // of pages that are pinned: until then the kernel may move them
+			for offset := 0; offset < len(m.Bytes); offset += 61*lab.PageSize + 0x123 {
+				ioas.ExpectPA(at+uint64(offset), lab.MaxLength, pas.PA(offset), pas.Run(offset))
+			}
 		}
 	}
 }

@@ -196,8 +196,18 @@ func ownHWPT(t *lab.T) {
 	second, err := fd.AllocHWPT(devid, ioas, 0, uapi.IOMMU_HWPT_DATA_NONE, nil)
 	t.Must(err, "IOMMU_HWPT_ALLOC of a second one")
 	lab.Differ(t, second, hwpt, "id of the second HWPT")
+	// An unmap takes the memory out of both.
+	for range 2 {
+		m := t.Pages(4)
+		ioas.Map(m, 8*iova)
+		_, err = ioas.Unmap(8*iova, uint64(len(m.Bytes)))
+		t.OK(err, "unmap while there are two HWPTs")
+	}
+	both := t.Pages(4)
+	ioas.Map(both, 8*iova)
 	t.OK(fd.Destroy(hwpt), "IOMMU_DESTROY(the first HWPT)")
 	ioas.ExpectPA(iova, lab.MaxLength, pa, lab.HugeSize)
+	ioas.ExpectPA(8*iova, lab.MaxLength, both.PA(0), both.Run(0))
 	late := t.Hugepages(1)
 	ioas.Map(late, 2*iova)
 	hwpt, err = fd.AllocHWPT(devid, ioas, 0, uapi.IOMMU_HWPT_DATA_NONE, nil)

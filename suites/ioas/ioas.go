@@ -159,7 +159,15 @@ func wholeIOVASpace(t *lab.T) {
 	t.Fails(ioas.TryMap(small.VA(), page, end), unix.EOVERFLOW, "map at U64_MAX")
 	t.Fails(ioas.TryMap(small.VA(), end, 0x1000000), unix.EOVERFLOW, "map U64_MAX bytes")
 
-	n, err := ioas.Unmap(0, end)
+	// The last page alone, and nothing that a search would find from 0 on.
+	n, err := ioas.Unmap(end-page+1, page)
+	t.OK(err, "unmap the last page")
+	lab.Equal(t, n, page, "bytes unmapped of the last page")
+	mapped -= page
+	ioas.ExpectPA(0, lab.MaxLength, small.PA(0), page)
+	ioas.ExpectPA(1<<63, lab.MaxLength, large.PA(0), huge)
+
+	n, err = ioas.Unmap(0, end)
 	t.OK(err, "unmap everything")
 	lab.Equal(t, n, mapped, "bytes unmapped: the failed maps left none")
 	for _, iova := range []uint64{0, 0xfee00000, 1<<39 - page, 1 << 48, 1 << 63, end - page + 1} {

@@ -67,6 +67,8 @@ func badMap(t *lab.T) {
 	good.Flags &^= uapi.IOMMU_IOAS_MAP_WRITEABLE
 	t.OK(ioas.FD().Map(&good), "map(read-only memory, readable)")
 	ioas.ExpectPA(free, lab.MaxLength, readOnly.PA(0), page)
+	t.Fails(ioas.Copy(free, page, ioas, free+page), unix.EPERM, "IOMMU_IOAS_COPY(read-only memory, writeable)")
+	ioas.ExpectNoPA(free+page, 1, unix.ENOENT)
 
 	n, err := ioas.Unmap(0, ^uint64(0))
 	t.OK(err, "unmap everything")

@@ -59,6 +59,53 @@ func (t *T) Memfd(n int) (fd int, m *Memory) {
 	return fd, m
 }
 
+// HugeMemfd is [T.Memfd] of n hugepages.
+func (t *T) HugeMemfd(n int) (fd int, m *Memory) {
+	fd, err := unix.MemfdCreate("suites", unix.MFD_CLOEXEC|unix.MFD_HUGETLB|unix.MFD_HUGE_2MB)
+	t.Must(err, "memfd_create of hugepages")
+	t.Cleanup(func() { t.OK(unix.Close(fd), "cleanup: close the memfd of hugepages") })
+	t.Must(unix.Ftruncate(fd, int64(n*HugeSize)), "ftruncate the memfd of hugepages")
+	return fd, t.mmap(0, fd, n*HugeSize, unix.MAP_SHARED|unix.MAP_POPULATE)
+}
+
+// HugeRun maps two hugepages side by side that are neighbours in physical memory
+// too. The test ends when the kernel has no such two among a few.
+func (t *T) HugeRun() *Memory {
+	const few = 16
+	fd, all := t.HugeMemfd(few)
+	pas := all.Pagemap()
+	for i := range few {
+		for j := range few {
+			if pas.PA(j*HugeSize) != pas.PA(i*HugeSize)+HugeSize {
+				continue
+			}
+			room := t.reserve(3*HugeSize, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+			m := room.Part(int(-room.VA()%HugeSize), 2*HugeSize)
+			for slot, page := range []int{i, j} {
+				_, err := unix.MmapPtr(fd, int64(page*HugeSize), unsafe.Pointer(&m.Bytes[slot*HugeSize]), HugeSize,
+					unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_POPULATE|unix.MAP_FIXED)
+				t.Must(err, "mmap hugepage %d over slot %d", page, slot)
+			}
+			return m
+		}
+	}
+	t.Fatalf("of %d hugepages no two are neighbours in memory", few)
+	return nil
+}
+
+// Scattered maps n pages of 4 KiB, of which those side by side are mostly no
+// neighbours in physical memory.
+func (t *T) Scattered(n int) *Memory {
+	m := t.reserve(n*PageSize, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	t.Must(unix.Madvise(m.Bytes, unix.MADV_NOHUGEPAGE), "madvise NOHUGEPAGE")
+	for _, from := range []int{0, 1} { // the kernel gives neighbours to those that come one after the other
+		for i := from; i < n; i += 2 {
+			m.Bytes[i*PageSize] = 1
+		}
+	}
+	return m
+}
+
 // Mixture maps 8 MiB, aligned to 2 MiB: a hugepage, small pages, pages that
 // the kernel may join to a transparent hugepage, and a hugepage again.
 func (t *T) Mixture() *Memory {
@@ -190,15 +237,21 @@ func (t *T) pinned(process string) uint64 {
 }
 
 // TablePages is how many pages the I/O page tables of the machine take.
-func (t *T) TablePages() uint64 {
+func (t *T) TablePages() uint64 { return t.pagesOf("nr_iommu_pages") }
+
+// SharedMemory is how many pages files in memory take, of all processes.
+func (t *T) SharedMemory() uint64 { return t.pagesOf("nr_shmem") }
+
+// pagesOf is a counter of /proc/vmstat, which the kernel has brought up to date.
+func (t *T) pagesOf(name string) uint64 {
 	t.Must(writeFile("/proc/sys/vm/stat_refresh", "1"), "write stat_refresh")
 	for _, line := range t.Lines("/proc/vmstat") {
-		if value, ok := strings.CutPrefix(line, "nr_iommu_pages "); ok {
+		if value, ok := strings.CutPrefix(line, name+" "); ok {
 			n, err := strconv.ParseUint(value, 10, 64)
 			t.Must(err, "parse %q", line)
 			return n
 		}
 	}
-	t.Fatalf("no nr_iommu_pages in /proc/vmstat")
+	t.Fatalf("no %s in /proc/vmstat", name)
 	return 0
 }
