@@ -32,6 +32,12 @@ var Findings = []Finding{
 		Link:    "docs/findings/failed-replace-limits.md",
 		Expires: "2027-06-30",
 	},
+	{
+		ID: "S7", Test: "ioas.IA-20",
+		Reason:  "Scattered pages that are mapped up to the last IOVA get the addresses of other pages, with HUGE_PAGES=0, or EINVAL.",
+		Link:    "docs/findings/last-iova.md",
+		Expires: "2027-06-30",
+	},
 }
 
 // FindingOf finds what is believed of a test.

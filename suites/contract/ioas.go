@@ -137,4 +137,11 @@ var ioas = []Statement{
 		Requires: also(onNoiommu, Hugepages),
 		Evidence: []string{"IOMMU_IOAS_ALLOW_IOVAS", "VFIO_DEVICE_ATTACH_IOMMUFD_PT", "IOMMU_IOAS_IOVA_RANGES", "IOMMU_IOAS_NOIOMMU_GET_PA"},
 	},
+	{
+		ID: "IA-20", Suite: "ioas",
+		Promise:  "Memory that is mapped up to the last IOVA of all has its own addresses there, page by page, whatever lies side by side in memory.",
+		Source:   []string{"drivers/iommu/iommufd/pages.c:507-555", "drivers/iommu/iommufd/pages.c:479-505"},
+		Requires: onNoiommu,
+		Evidence: []string{"IOMMU_OPTION", "VFIO_DEVICE_ATTACH_IOMMUFD_PT", "IOMMU_IOAS_MAP", "pagemap.reads"},
+	},
 }

@@ -34,6 +34,7 @@ var Tests = []lab.Test{
 	{ID: "IA-17", Run: copyArea},
 	{ID: "IA-18", Run: noHugePages},
 	{ID: "IA-19", Run: allowedIOVAs},
+	{ID: "IA-20", Run: upToTheLast},
 }
 
 // IA-01: the whole space, before and after.
@@ -172,5 +173,34 @@ func wholeIOVASpace(t *lab.T) {
 	lab.Equal(t, n, mapped, "bytes unmapped: the failed maps left none")
 	for _, iova := range []uint64{0, 0xfee00000, 1<<39 - page, 1 << 48, 1 << 63, end - page + 1} {
 		ioas.ExpectNoPA(iova, 1, unix.ENOENT)
+	}
+}
+
+// IA-20: the end of the last area is no number of 64 bits, and no page is taken
+// for another because of it.
+func upToTheLast(t *lab.T) {
+	const pages = 8
+	const at = ^uint64(0) - pages*lab.PageSize + 1
+	dev := t.Open(t.Devices[0])
+	fd := t.IOMMUFD()
+	dev.Bind(fd)
+	m := t.Scattered(pages)
+	if m.Run(0) == uint64(len(m.Bytes)) {
+		t.Fatalf("the pages are one run: nothing would be tested")
+	}
+	plain, small := fd.IOAS(), fd.IOAS()
+	small.NoHugePages()
+	for _, ioas := range []*lab.IOAS{plain, small} {
+		dev.Attach(ioas)
+		if !t.OK(ioas.TryMap(m.VA(), uint64(len(m.Bytes)), at), "map pages up to the last IOVA") {
+			return // small pages would work, and an unmap let go of pages of others
+		}
+		pas := m.Pagemap()
+		for offset := 0; offset < len(m.Bytes); offset += lab.PageSize {
+			ioas.ExpectPA(at+uint64(offset), lab.PageSize-1, pas.PA(offset), lab.PageSize-1)
+		}
+		n, err := ioas.Unmap(at, uint64(len(m.Bytes)))
+		t.OK(err, "unmap")
+		lab.Equal(t, n, uint64(len(m.Bytes)), "bytes unmapped")
 	}
 }
