@@ -147,7 +147,49 @@ func hotReset(t *lab.T) {
 			ioas.ExpectPA(iova, lab.MaxLength, m.PA(0), lab.HugeSize)
 		}
 		t.Must(dev.Close(), "close the cdev")
+		if t.Facts.Config.Group {
+			hotResetByGroup(t, d)
+			groupGoes(t, d)
+		}
 	}
+}
+
+// hotResetByGroup asserts that of a cdev which was closed nothing is left for
+// those who use the device through its group: they are told of groups, and
+// name them.
+func hotResetByGroup(t *lab.T, d *lab.Device) {
+	group, container := t.OpenGroup(d), t.AnyContainer()
+	t.Must(group.SetContainer(container.Fd()), "%s: VFIO_GROUP_SET_CONTAINER", d.Model)
+	t.Must(container.SetIOMMU(uapi.VFIO_NOIOMMU_IOMMU), "%s: VFIO_SET_IOMMU(NOIOMMU)", d.Model)
+	dev, err := group.DeviceFd(d)
+	t.Must(err, "%s: VFIO_GROUP_GET_DEVICE_FD", d.Model)
+	info, err := askHotReset(dev, hotResetRoom)
+	t.Must(err, "%s: VFIO_DEVICE_GET_PCI_HOT_RESET_INFO by its group", d.Model)
+	lab.Equal(t, info.Flags, 0, "%s: flags by its group", d.Model)
+	lab.Equal(t, info.Count, 1, "%s: count by its group", d.Model)
+	lab.Equal(t, fmt.Sprint(info.devices[0].DevID), t.GroupID(d), "%s: id of the group", d.Model)
+	lab.Equal(t, bdf(info.devices[0]), d.BDF, "%s: function by its group", d.Model)
+
+	var arg struct {
+		uapi.PCIHotReset
+		group int32
+	}
+	arg.Argsz, arg.Count, arg.group = uint32(unsafe.Sizeof(arg)), 1, int32(group.Fd())
+	_, err = dev.Ioctl(uapi.VFIO_DEVICE_PCI_HOT_RESET, unsafe.Pointer(&arg))
+	t.Must(err, "%s: VFIO_DEVICE_PCI_HOT_RESET by its group", d.Model)
+	t.Fails(doHotReset(dev, goodHotReset), unix.EINVAL, "%s: VFIO_DEVICE_PCI_HOT_RESET by its group, as a cdev does it", d.Model)
+	t.Must(dev.Close(), "close the device")
+	t.Must(group.Close(), "close the group")
+}
+
+// groupGoes asserts that the device's group goes with its driver, whoever was
+// told of it, and so comes again as the same.
+func groupGoes(t *lab.T, d *lab.Device) {
+	id := t.GroupID(d)
+	t.Must(t.Unbind(d), "unbind %s", d.BDF)
+	t.Absent("/sys/kernel/iommu_groups/" + id)
+	t.Must(t.Bind(d), "bind %s", d.BDF)
+	lab.Equal(t, t.GroupID(d), id, "%s: id of the group after the bind", d.BDF)
 }
 
 // CD-12: a reset of a slot is a reset of all its functions, so all of them
@@ -198,6 +240,9 @@ func hotResetTogether(t *lab.T) {
 	ioas.ExpectPA(iova, lab.MaxLength, m.PA(0), lab.PageSize)
 	t.Must(second.Close(), "close the second cdev")
 	expect("with the second function closed again", first, id, notOwned)
+	if t.Facts.Config.Group {
+		groupGoes(t, b)
+	}
 
 	// A function that vfio-pci does not have belongs to nobody that it knows.
 	t.Must(t.Unbind(b), "unbind the second function")

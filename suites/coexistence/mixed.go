@@ -246,10 +246,7 @@ func oneContainer(t *lab.T) {
 	try := func(name string, open func() *lab.Container, want unix.Errno) {
 		for _, order := range [][2]*lab.Device{{behind, beside}, {beside, behind}} {
 			first, second, container := t.OpenGroup(order[0]), t.OpenGroup(order[1]), open()
-			kind := uintptr(uapi.VFIO_NOIOMMU_IOMMU)
-			if order[0] == behind {
-				kind = uapi.VFIO_TYPE1v2_IOMMU
-			}
+			kind := iommuOf(order[0])
 			refused := func(when string) {
 				t.Fails(second.SetContainer(container.Fd()), want, "%s with %s: VFIO_GROUP_SET_CONTAINER of %s, %s", name, order[0].BDF, order[1].BDF, when)
 				flags, err := second.Status()
@@ -279,6 +276,8 @@ func oneContainer(t *lab.T) {
 	config := t.Facts.Config
 	if config.Container {
 		try("native container", t.OpenContainer, unix.EPERM)
+		takesEither(t, beside, behind)
+		takesEither(t, behind, beside)
 	}
 	if config.IOMMUFD {
 		try("iommufd", func() *lab.Container { return t.IOMMUFD().Container() }, unix.EINVAL)
@@ -286,4 +285,39 @@ func oneContainer(t *lab.T) {
 	if config.CompatContainer {
 		try("iommufd at /dev/vfio/vfio", t.OpenContainer, unix.EINVAL)
 	}
+}
+
+// iommuOf is the IOMMU that a container with the device's group takes.
+func iommuOf(d *lab.Device) uintptr {
+	if d.BehindIOMMU {
+		return uapi.VFIO_TYPE1v2_IOMMU
+	}
+	return uapi.VFIO_NOIOMMU_IOMMU
+}
+
+// takesEither asserts that a native container which one group has left takes
+// one of the other kind as if it were new.
+func takesEither(t *lab.T, before, after *lab.Device) {
+	container := t.OpenContainer()
+	group := t.OpenGroup(before)
+	t.Must(group.SetContainer(container.Fd()), "VFIO_GROUP_SET_CONTAINER of %s", before.BDF)
+	t.Must(container.SetIOMMU(iommuOf(before)), "VFIO_SET_IOMMU with %s", before.BDF)
+	t.Must(group.Close(), "close the group")
+
+	group = t.OpenGroup(after)
+	t.Must(group.SetContainer(container.Fd()), "VFIO_GROUP_SET_CONTAINER of %s after %s", after.BDF, before.BDF)
+	for want, d := range []*lab.Device{0: before, 1: after} {
+		got, err := container.Extension(iommuOf(d))
+		t.OK(err, "VFIO_CHECK_EXTENSION(%d) with %s after %s", iommuOf(d), after.BDF, before.BDF)
+		lab.Equal(t, got, want, "VFIO_CHECK_EXTENSION(%d) with %s after %s", iommuOf(d), after.BDF, before.BDF)
+	}
+	t.Fails(container.SetIOMMU(iommuOf(before)), unix.ENODEV, "VFIO_SET_IOMMU(%d) with %s after %s", iommuOf(before), after.BDF, before.BDF)
+	t.Must(container.SetIOMMU(iommuOf(after)), "VFIO_SET_IOMMU(%d) with %s after %s", iommuOf(after), after.BDF, before.BDF)
+	dev, err := group.DeviceFd(after)
+	t.Must(err, "VFIO_GROUP_GET_DEVICE_FD of %s after %s", after.BDF, before.BDF)
+	_, err = dev.Info()
+	t.OK(err, "VFIO_DEVICE_GET_INFO of %s after %s", after.BDF, before.BDF)
+	t.Must(dev.Close(), "close the device")
+	t.Must(group.Close(), "close the group")
+	t.Must(container.Close(), "close the container")
 }

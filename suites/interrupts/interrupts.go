@@ -47,7 +47,8 @@ func open(t *lab.T, d *lab.Device) (dev *lab.Cdev, done func()) {
 // IR-01: INTx stays asserted until the device is told, so it is masked after
 // each event.
 func intx(t *lab.T) {
-	dev, _ := open(t, edu.Find(t))
+	d := edu.Find(t)
+	dev, done := open(t, d)
 	info, err := dev.IRQ(intxIndex)
 	t.Must(err, "VFIO_DEVICE_GET_IRQ_INFO(INTx)")
 	lab.Equal(t, info.Count, 1, "INTx: count")
@@ -111,7 +112,28 @@ func intx(t *lab.T) {
 	device.Raise(8)
 	other.Expect("INTx with another eventfd")
 	device.Acknowledge(8)
+
+	// Its last signal has masked it, which is forgotten when it is armed anew.
+	t.OK(dev.Disarm(intxIndex), "disarm INTx while it is masked")
+	t.Must(dev.Arm(intxIndex, event), "arm INTx anew")
+	device.Raise(32)
+	event.Expect("INTx armed anew")
+	device.Acknowledge(32)
+
+	// Disarmed, it takes nothing from the eventfd that unmasked it.
+	t.Must(dev.UnmaskWith(intxIndex, unmask), "give INTx armed anew an eventfd to unmask it")
 	t.OK(dev.Disarm(intxIndex), "disarm INTx")
+	unmask.Signal()
+	lab.Equal(t, unmask.Signals(), 1, "signals left in the eventfd that unmasked INTx")
+
+	// What one user switched off is switched on for the next.
+	dev.SetINTxDisable(true)
+	done()
+	dev, done = open(t, d)
+	t.Must(dev.Arm(intxIndex, event), "arm INTx of the device opened anew")
+	t.OK(dev.Loopback(intxIndex, 0), "loopback of INTx of the device opened anew")
+	event.Expect("INTx of the device opened anew")
+	done()
 	lab.Equal(t, event.Signals(), 0, "signals after all")
 	lab.Equal(t, other.Signals(), 0, "signals of the other eventfd after all")
 }
@@ -250,6 +272,13 @@ func errorAndRequest(t *lab.T) {
 			}
 			t.OK(dev.Disarm(c.index), "%s: disarm %s", d.Model, c.name)
 			t.Fails(dev.Loopback(c.index, 0), unix.EINVAL, "%s: %s loopback after it was disarmed", d.Model, c.name)
+
+			// What one user armed is not armed for the next.
+			t.Must(dev.Arm(c.index, event), "%s: arm %s before the close", d.Model, c.name)
+			done()
+			dev, done = open(t, d)
+			t.Fails(dev.Loopback(c.index, 0), unix.EINVAL, "%s: %s loopback of the device opened anew", d.Model, c.name)
+			lab.Equal(t, event.Signals(), 0, "%s: signals of the %s of the user before", d.Model, c.name)
 		}
 		_, err := dev.IRQ(uapi.VFIO_PCI_NUM_IRQS)
 		t.Fails(err, unix.EINVAL, "%s: VFIO_DEVICE_GET_IRQ_INFO(%d)", d.Model, uapi.VFIO_PCI_NUM_IRQS)
@@ -267,8 +296,16 @@ func switchKinds(t *lab.T) {
 	t.NoWarning()
 	for _, d := range t.Devices {
 		dev, done := open(t, d)
-		event := t.Event()
+		event, pipe := t.Event(), &lab.Event{File: t.Pipe()}
 		kinds := kindsOf(d)
+		for i, kind := range kinds {
+			// One that could not be armed is as before, and in nobody's way.
+			t.Fails(dev.Arm(kind, pipe), unix.EINVAL, "%s: arm index %d with a pipe", d.Model, kind)
+			t.Fails(dev.Loopback(kind, 0), unix.EINVAL, "%s: loopback of index %d, which was not armed", d.Model, kind)
+			other := kinds[(i+1)%len(kinds)]
+			t.Must(dev.Arm(other, event), "%s: arm index %d after index %d was not armed", d.Model, other, kind)
+			t.OK(dev.Disarm(other), "%s: disarm index %d", d.Model, other)
+		}
 		for range 10 {
 			for i, kind := range kinds {
 				t.Must(dev.Arm(kind, event), "%s: arm index %d", d.Model, kind)
@@ -312,12 +349,16 @@ func nothingKept(t *lab.T, d *lab.Device) {
 	slab := leak.CountSlab(t)
 	for range rounds {
 		for _, kind := range kinds {
-			first, second := t.Event(), t.Event()
+			first, second, unmask := t.Event(), t.Event(), t.Event()
 			t.Must(dev.Arm(kind, first), "%s: arm index %d", d.Model, kind)
 			t.Must(dev.Arm(kind, second), "%s: arm index %d with another eventfd", d.Model, kind)
+			if kind == intxIndex {
+				t.Must(dev.UnmaskWith(kind, unmask), "%s: give INTx an eventfd to unmask it", d.Model)
+			}
 			t.OK(dev.Disarm(kind), "%s: disarm index %d", d.Model, kind)
-			t.Must(first.Close(), "close the eventfd")
-			t.Must(second.Close(), "close the other eventfd")
+			for _, event := range []*lab.Event{first, second, unmask} {
+				t.Must(event.Close(), "close the eventfd")
+			}
 		}
 	}
 	slab.Flat(rounds*3/4, "after interrupts were armed and disarmed")

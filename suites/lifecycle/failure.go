@@ -88,3 +88,13 @@ func groupOf(t *lab.T, d *lab.Device) string {
 	}
 	return t.GroupName(d)
 }
+
+// groupNumber is the number of that node, which the kernel counts apart from
+// its name.
+func groupNumber(t *lab.T, d *lab.Device) string {
+	group := groupOf(t, d)
+	if group == "" {
+		return ""
+	}
+	return t.ReadFile("/sys/class/vfio/" + group + "/dev")
+}

@@ -15,7 +15,7 @@ func rebind(t *lab.T) {
 	const rounds = 200
 	d := edu.Find(t)
 	m := t.Pages(16)
-	name, group, before := t.CdevName(d), groupOf(t, d), t.TablePages()
+	name, group, number, before := t.CdevName(d), groupOf(t, d), groupNumber(t, d), t.TablePages()
 	leak.Forget(t)
 	slab := leak.CountSlab(t)
 	for round := range rounds {
@@ -29,6 +29,9 @@ func rebind(t *lab.T) {
 		t.Must(t.Bind(d), "round %d: bind", round)
 		if t.CdevName(d) != name || groupOf(t, d) != group {
 			t.Fatalf("round %d: cdev %s and group %q, want %s and %q", round, t.CdevName(d), groupOf(t, d), name, group)
+		}
+		if got := groupNumber(t, d); got != number {
+			t.Fatalf("round %d: number of the group %s, want %s", round, got, number)
 		}
 	}
 	lab.Equal(t, t.TablePages(), before, "pages of I/O page tables")

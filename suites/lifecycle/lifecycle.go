@@ -5,9 +5,12 @@
 package lifecycle
 
 import (
+	"fmt"
+
 	"golang.org/x/sys/unix"
 
 	"noiommu-farm/suites/lab"
+	"noiommu-farm/suites/puppet"
 	"noiommu-farm/suites/uapi"
 )
 
@@ -55,6 +58,32 @@ func unbindWaits(t *lab.T) {
 			t.Must(t.Bind(d), "bind %s", d.BDF)
 		}
 	}
+	killedUnbind(t, t.Devices[0])
+}
+
+// killedUnbind is the part of LC-01 about a process that unbinds and is killed:
+// it waits all the same.
+func killedUnbind(t *lab.T, d *lab.Device) {
+	p := puppet.New(t) // first, to be ended last: it cannot end while the cdev is open
+	dev, event := t.Open(d), t.Event()
+	dev.Bind(t.IOMMUFD())
+	t.Must(dev.Arm(uapi.VFIO_PCI_REQ_IRQ_INDEX, event), "%s: arm REQ", d.Model)
+	at := unix.AT_FDCWD
+	unbind, err := p.Do(puppet.Call{Nr: unix.SYS_OPENAT, Args: [6]uintptr{uintptr(at), p.Text(d.Sysfs("driver/unbind")), unix.O_WRONLY}})
+	t.Must(err, "open the driver's unbind")
+	log := t.KernelLog()
+	p.Repeat(puppet.Call{Nr: unix.SYS_WRITE, Args: [6]uintptr{unbind, p.Text(d.BDF), uintptr(len(d.BDF))}})
+	event.Expect("%s: request", d.Model)
+	t.Must(unix.Kill(p.PID(), unix.SIGKILL), "kill the process that unbinds")
+	log.Await(d.BDF, "Device is currently in use, task", fmt.Sprintf("(%d) blocked until device is released", p.PID()))
+	// Whoever waits on asks once more. Whoever gave up does not.
+	event.Expect("%s: request of the killed unbind", d.Model)
+	_, err = dev.Info()
+	t.OK(err, "%s: VFIO_DEVICE_GET_INFO while the killed unbind waits", d.Model)
+	t.Must(dev.Close(), "close the cdev")
+	p.Kill()
+	lab.Equal(t, d.Driver(), "", "%s: driver after the killed unbind", d.Model)
+	t.Must(t.Bind(d), "bind %s", d.BDF)
 }
 
 // LC-02: the user is asked to let go.

@@ -16,6 +16,7 @@ import (
 
 	"noiommu-farm/suites/edu"
 	"noiommu-farm/suites/lab"
+	"noiommu-farm/suites/uapi"
 )
 
 // vfioModules are VFIO's own, each after those that use it.
@@ -36,6 +37,11 @@ func modules(t *lab.T) {
 	was := parameters(t, loaded)
 	t.Cleanup(func() { t.OK(load(t, loaded), "cleanup: load the modules"); setParameters(t, was) })
 	tables, path := t.TablePages(), t.CdevPath(d)
+
+	native := t.Facts.Config.Group && t.Facts.Config.Container
+	if native {
+		useContainer(t, d)
+	}
 
 	// A bound device holds its module.
 	dev := t.Open(d)
@@ -64,6 +70,11 @@ func modules(t *lab.T) {
 	}
 
 	for _, name := range loaded[1:] {
+		if name == "vfio" && native {
+			container := t.OpenContainer() // nobody else holds it any more
+			t.Fails(remove(t, name), unix.EAGAIN, "remove %s while a container is open", name)
+			t.Must(container.Close(), "close the container")
+		}
 		t.OK(remove(t, name), "remove %s", name)
 	}
 	for _, name := range loaded {
@@ -93,6 +104,28 @@ func modules(t *lab.T) {
 	lab.Equal(t, t.CdevPath(d), path, "cdev after the modules were loaded again")
 	again, _ := t.ToAttached(d)
 	t.Must(again.Close(), "close the cdev")
+}
+
+// useContainer opens the device through a native container. A container holds
+// the module of each IOMMU that it asks or has: after a no, and when the group
+// leaves, it must let go.
+func useContainer(t *lab.T, d *lab.Device) {
+	group, container := t.OpenGroup(d), t.OpenContainer()
+	for _, kind := range []uintptr{uapi.VFIO_TYPE1_IOMMU, uapi.VFIO_NOIOMMU_IOMMU} {
+		_, err := container.Extension(kind)
+		t.OK(err, "VFIO_CHECK_EXTENSION(%d)", kind)
+	}
+	t.Must(group.SetContainer(container.Fd()), "VFIO_GROUP_SET_CONTAINER")
+	t.Fails(container.SetIOMMU(uapi.VFIO_TYPE1v2_IOMMU), unix.ENODEV, "VFIO_SET_IOMMU(TYPE1v2)")
+	t.WithCaps(lab.AllCaps&^lab.RawIO, func() {
+		t.Fails(container.SetIOMMU(uapi.VFIO_NOIOMMU_IOMMU), unix.EPERM, "VFIO_SET_IOMMU(NOIOMMU) without CAP_SYS_RAWIO")
+	})
+	t.Must(container.SetIOMMU(uapi.VFIO_NOIOMMU_IOMMU), "VFIO_SET_IOMMU(NOIOMMU)")
+	dev, err := group.DeviceFd(d)
+	t.Must(err, "VFIO_GROUP_GET_DEVICE_FD")
+	t.Must(dev.Close(), "close the device")
+	t.Must(group.Close(), "close the group")
+	t.Must(container.Close(), "close the container")
 }
 
 func present(t *lab.T, module string) bool {

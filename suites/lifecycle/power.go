@@ -4,7 +4,8 @@ package lifecycle
 
 import (
 	"encoding/binary"
-	"time"
+
+	"golang.org/x/sys/unix"
 
 	"noiommu-farm/suites/lab"
 	"noiommu-farm/suites/uapi"
@@ -23,8 +24,7 @@ func runtimePM(t *lab.T) {
 			states++
 		}
 		expect := func(status, state, when string) {
-			awaitStatus(t, d, status)
-			lab.Equal(t, t.ReadFile(d.Sysfs("power/runtime_status")), status, "%s %s: runtime_status", d.Model, when)
+			d.ExpectRuntimeStatus(t, status, "%s %s", d.Model, when)
 			if hasStates {
 				lab.Equal(t, t.ReadFile(d.Sysfs("power_state")), state, "%s %s: power_state", d.Model, when)
 			}
@@ -43,21 +43,16 @@ func runtimePM(t *lab.T) {
 			_, err = dev.Pread(vendor[:], int64(region.Offset))
 			t.OK(err, "%s: read the vendor", d.Model)
 			lab.Equal(t, uint64(binary.LittleEndian.Uint16(vendor[:])), d.Vendor(t), "%s: vendor as the device says it", d.Model)
+			// Each of these keeps the device awake as long as it lasts, and no longer.
+			ioas := fd.IOAS()
+			_, err = dev.TryAttach(ioas.ID + 1)
+			t.Fails(err, unix.ENOENT, "%s: attach to what is not there", d.Model)
+			dev.Attach(ioas)
+			t.OK(dev.Detach(), "%s: detach", d.Model)
 			t.Must(dev.Close(), "close the cdev")
 			t.Must(fd.Close(), "close the iommufd")
 		}
 		expect("suspended", "D3hot", "closed again")
 	}
 	lab.Above(t, states, 0, "devices with power states")
-}
-
-// awaitStatus waits for the device to come to rest in a status: it is suspended
-// by a worker of the kernel, some time after it was closed.
-func awaitStatus(t *lab.T, d *lab.Device, status string) {
-	for deadline := time.Now().Add(lab.Patience(10 * time.Second)); t.ReadFile(d.Sysfs("power/runtime_status")) != status; {
-		if time.Now().After(deadline) {
-			return // the assertion tells
-		}
-		time.Sleep(time.Millisecond)
-	}
 }

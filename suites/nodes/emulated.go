@@ -58,7 +58,7 @@ func expectUnprefixed(t *lab.T, d *lab.Device) []string {
 		lab.Equal(t, strings.Join(t.List("/sys/kernel/iommu_groups/"+id+"/devices"), " "), d.BDF, "devices of group %s", id)
 		lab.Equal(t, filepath.Base(t.ReadLink("/sys/class/vfio/"+id)), id, "/sys/class/vfio/%s", id)
 		nodes["/dev/vfio/"+id] = "/sys/class/vfio/" + id + "/dev"
-		paths = append(paths, "/sys/class/vfio/"+id)
+		paths = append(paths, "/sys/class/vfio/"+id, "/sys/kernel/iommu_groups/"+id)
 		t.Absent("/sys/class/vfio/" + prefix + id)
 		t.Absent("/dev/vfio/" + prefix + id)
 	} else {

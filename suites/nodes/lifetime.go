@@ -3,7 +3,10 @@
 package nodes
 
 import (
+	"golang.org/x/sys/unix"
+
 	"noiommu-farm/suites/lab"
+	"noiommu-farm/suites/uapi"
 )
 
 // ND-10: the mode counts when a device is bound, and only then.
@@ -20,7 +23,7 @@ func modeAtBind(t *lab.T) {
 		t.Must(dev.Close(), "close the cdev")
 	}
 	if t.Facts.Config.Group {
-		t.Must(t.OpenGroup(kept).Close(), "close the group")
+		expectGroupAsBound(t, kept)
 	}
 
 	expectRefused(t, other)
@@ -31,14 +34,38 @@ func modeAtBind(t *lab.T) {
 	expectNodes(t, other)
 }
 
+// expectGroupAsBound asserts that with the mode off a group is what it was bound
+// as: one without an IOMMU, for those who have the capability.
+func expectGroupAsBound(t *lab.T, d *lab.Device) {
+	t.WithCaps(lab.AllCaps&^lab.RawIO, func() {
+		group, err := t.TryOpenGroup(d)
+		t.Fails(err, unix.EPERM, "%s: open the group with the mode off, without CAP_SYS_RAWIO", d.Model)
+		if err == nil {
+			t.Must(group.Close(), "close the group")
+		}
+	})
+	group := t.OpenGroup(d)
+	// A native container has no IOMMU for it then (GR-07); an iommufd needs none.
+	if t.Facts.Config.IOMMUFD {
+		container := t.IOMMUFD().Container()
+		t.Must(group.SetContainer(container.Fd()), "%s: VFIO_GROUP_SET_CONTAINER of an iommufd with the mode off", d.Model)
+		t.OK(container.SetIOMMU(uapi.VFIO_NOIOMMU_IOMMU), "%s: VFIO_SET_IOMMU(NOIOMMU) with the mode off", d.Model)
+		dev, err := group.DeviceFd(d)
+		t.Must(err, "%s: VFIO_GROUP_GET_DEVICE_FD with the mode off", d.Model)
+		t.Must(dev.Close(), "close the device")
+	}
+	t.Must(group.Close(), "close the group")
+}
+
 // ND-11: nothing is left of an unbound device, and its names are free again.
 func goneAfterUnbind(t *lab.T) {
 	for _, d := range t.Devices {
 		name := t.CdevName(d)
 		gone := []string{"/dev/vfio/devices/" + name, "/sys/class/vfio-dev/" + name, d.Sysfs("vfio-dev"), d.Sysfs("iommu_group")}
-		id, messages := "", 0
+		id, number, messages := "", "", 0
 		if t.Facts.Config.Group {
 			id, messages = t.GroupID(d), 1
+			number = groupNumber(t, d)
 			gone = append(gone, "/dev/vfio/"+prefix+id, "/sys/class/vfio/"+prefix+id, "/dev/vfio/"+id, "/sys/kernel/iommu_groups/"+id)
 		}
 		for range 3 {
@@ -53,6 +80,7 @@ func goneAfterUnbind(t *lab.T) {
 			lab.Equal(t, t.CdevName(d), name, "%s: name after the bind", d.Model)
 			if t.Facts.Config.Group {
 				lab.Equal(t, t.GroupID(d), id, "%s: id of the group after the bind", d.Model)
+				lab.Equal(t, groupNumber(t, d), number, "%s: number of the group after the bind", d.Model)
 			}
 			expectNodes(t, d)
 		}

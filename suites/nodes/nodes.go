@@ -117,10 +117,15 @@ func expectGroup(t *lab.T, d *lab.Device) {
 	if t.OK(err, "stat /dev/vfio/noiommu-%s", id) {
 		lab.Equal(t, node.Mode, privateNode, "%s: type and mode of the group", d.Model)
 		lab.Equal(t, node.UID, 0, "%s: owner of the group", d.Model)
-		lab.Equal(t, node.Dev(), t.ReadFile("/sys/class/vfio/"+prefix+id+"/dev"), "%s: number of the group", d.Model)
+		lab.Equal(t, node.Dev(), groupNumber(t, d), "%s: number of the group", d.Model)
 	}
 	t.Absent("/dev/vfio/" + id)
 	t.Absent("/sys/class/vfio/" + id)
+}
+
+// groupNumber is the number of the device's group node, as sysfs writes it.
+func groupNumber(t *lab.T, d *lab.Device) string {
+	return t.ReadFile("/sys/class/vfio/" + t.GroupName(d) + "/dev")
 }
 
 // expectNodes asserts everything about the nodes of a device that this kernel

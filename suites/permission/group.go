@@ -54,6 +54,9 @@ func openGroup(t *lab.T) {
 // PE-03: every step of the native container asks again.
 func container(t *lab.T) {
 	for _, d := range t.Devices {
+		if t.Facts.Config.UserNS {
+			containerInNamespace(t, d, t.OpenContainer(), unix.EPERM)
+		}
 		group, container := t.OpenGroup(d), t.OpenContainer()
 		for _, step := range []struct {
 			name string
@@ -95,6 +98,9 @@ func compatContainer(t *lab.T) {
 			t.Must(dev.Close(), "close the device")
 		})
 		t.Must(group.Close(), "close the group")
+		if t.Facts.Config.UserNS {
+			containerInNamespace(t, d, containers[i%len(containers)](), 0)
+		}
 	}
 }
 

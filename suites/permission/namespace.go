@@ -30,8 +30,7 @@ func userNamespace(t *lab.T) {
 			iommufd := t.IOMMUFD()
 			fd := p.Take(iommufd.File)
 			if c.enter {
-				_, err := p.Do(puppet.Call{Name: "unshare", Nr: unix.SYS_UNSHARE, Args: [6]uintptr{unix.CLONE_NEWUSER}})
-				t.Must(err, "unshare the user namespace")
+				enterNamespace(t, p)
 			}
 			if c.asRoot {
 				mapRoot(t, p.PID())
@@ -76,4 +75,36 @@ func userNamespace(t *lab.T) {
 		t.Must(t.Unbind(d), "%s: unbind after the refused opens", d.Model)
 		t.Must(t.Bind(d), "%s: bind again", d.Model)
 	}
+}
+
+// containerInNamespace is the part of PE-03 and PE-04 about user namespaces:
+// their CAP_SYS_RAWIO counts for nothing in a container either. set is what
+// VFIO_GROUP_SET_CONTAINER answers there.
+func containerInNamespace(t *lab.T, d *lab.Device, container *lab.Container, set unix.Errno) {
+	p := puppet.New(t)
+	group := t.OpenGroup(d)
+	g, c := p.Take(group.File), p.Take(container.File)
+	enterNamespace(t, p)
+	mapRoot(t, p.PID())
+	lab.Equal(t, capabilities(t, p)&lab.RawIO, lab.RawIO, "%s: effective CAP_SYS_RAWIO in a user namespace", d.Model)
+	ask := func(call puppet.Call, want unix.Errno) {
+		_, err := p.Do(call)
+		t.Fails(err, want, "%s: %s in a user namespace", d.Model, call.Name)
+	}
+
+	// What is refused is done from outside, through the same files: so the next
+	// step is refused for its own sake.
+	ask(puppet.Ioctl(g, uapi.VFIO_GROUP_SET_CONTAINER, placed(p, int32(c))), set)
+	if set != 0 {
+		t.Must(group.SetContainer(container.Fd()), "%s: VFIO_GROUP_SET_CONTAINER from outside", d.Model)
+	}
+	ask(ioctlValue(c, uapi.VFIO_SET_IOMMU, uapi.VFIO_NOIOMMU_IOMMU), unix.EPERM)
+	t.Must(container.SetIOMMU(uapi.VFIO_NOIOMMU_IOMMU), "%s: VFIO_SET_IOMMU from outside", d.Model)
+	ask(ioctlValue(g, uapi.VFIO_GROUP_GET_DEVICE_FD, p.Text(d.BDF)), unix.EPERM)
+	dev, err := group.DeviceFd(d)
+	t.Must(err, "%s: VFIO_GROUP_GET_DEVICE_FD from outside", d.Model)
+
+	p.Kill() // it has the group open too
+	t.Must(dev.Close(), "close the device")
+	t.Must(group.Close(), "close the group")
 }

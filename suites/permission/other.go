@@ -49,6 +49,18 @@ func becomeNobody(t *lab.T, p *puppet.Puppet) {
 	lab.Equal(t, capabilities(t, p), 0, "effective capabilities of user %d", nobody)
 }
 
+// ioctlValue is an ioctl with a number, or an address, instead of a pointer.
+func ioctlValue(fd int, op uapi.Ioctl, value uintptr) puppet.Call {
+	return puppet.Call{Name: op.Name, Nr: unix.SYS_IOCTL, Args: [6]uintptr{uintptr(fd), op.Number, value}}
+}
+
+// enterNamespace moves the other process into a user namespace of its own, in
+// which it has every capability.
+func enterNamespace(t *lab.T, p *puppet.Puppet) {
+	_, err := p.Do(puppet.Call{Name: "unshare", Nr: unix.SYS_UNSHARE, Args: [6]uintptr{unix.CLONE_NEWUSER}})
+	t.Must(err, "unshare the user namespace")
+}
+
 // mapRoot makes a process that is in a new user namespace its root there, as
 // unshare -r does.
 func mapRoot(t *lab.T, pid int) {

@@ -26,7 +26,8 @@ func faultSweep(t *lab.T) {
 	}
 	in := faults.New(t, faults.ACPICA)
 	s := &swept{t: t, in: in, d: edu.Find(t), m: t.Hugepages(1), small: t.Pages(64)}
-	held := holders(t)
+	enable := s.d.Sysfs("enable")
+	held, enabled := holders(t), t.ReadFile(enable)
 	leak.Forget(t)
 	s.sweep()
 	slab := leak.CountSlab(t)
@@ -36,6 +37,10 @@ func faultSweep(t *lab.T) {
 	slab.Flat(rounds*3/4, "after the faults")
 	leak.None(t, "after the faults")
 	lab.Equal(t, holders(t), held, "how often the driver's module is held after the faults")
+	lab.Equal(t, t.ReadFile(enable), enabled, "how often the device is enabled after the faults")
+	if t.Facts.Meets(contract.PM) {
+		s.d.ExpectRuntimeStatus(t, "suspended", "%s after the faults", s.d.Model)
+	}
 	_, ioas := t.ToAttached(s.d)
 	ioas.Map(s.m, iova)
 	ioas.ExpectPA(iova, lab.MaxLength, s.m.PA(0), lab.HugeSize)
