@@ -26,7 +26,7 @@ func failedBind(t *lab.T) {
 			rounds = 32
 		}
 		slab := leak.CountSlab(t)
-		for range rounds {
+		for range slab.Rounds(rounds) {
 			t.Fails(dev.TryBind(&bad), unix.EBADFD, "%s: bind to a file that is no iommufd", d.Model)
 			failsLate(t, dev)
 		}

@@ -137,7 +137,7 @@ func compatIOAS(t *lab.T) {
 	everyCompat(t, func(d *lab.Device, c compat, who string) {
 		group := t.OpenGroup(d)
 		slab := leak.CountSlab(t)
-		for range rounds {
+		for range slab.Rounds(rounds) {
 			fd := c.open()
 			_, err := fd.VFIOIOAS(uapi.IOMMU_VFIO_IOAS_SET, fd.IOAS().ID)
 			t.Must(err, "%s: IOMMU_VFIO_IOAS(SET)", who)

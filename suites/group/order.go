@@ -60,7 +60,7 @@ func closeInAnyOrder(t *lab.T) {
 // that a refused open of a device loses nothing.
 func nothingKept(t *lab.T, d *lab.Device, kind kind) {
 	slab := leak.CountSlab(t)
-	for range rounds {
+	for range slab.Rounds(rounds) {
 		g, left, held := t.OpenGroup(d), kind.open(), kind.open()
 		_, err := g.DeviceFd(d)
 		t.Fails(err, unix.EINVAL, "%s: VFIO_GROUP_GET_DEVICE_FD without a container", kind.name)

@@ -347,7 +347,7 @@ func nothingKept(t *lab.T, d *lab.Device) {
 		kinds = append(kinds, errIndex)
 	}
 	slab := leak.CountSlab(t)
-	for range rounds {
+	for range slab.Rounds(rounds) {
 		for _, kind := range kinds {
 			first, second, unmask := t.Event(), t.Event(), t.Event()
 			t.Must(dev.Arm(kind, first), "%s: arm index %d", d.Model, kind)

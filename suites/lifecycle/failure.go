@@ -24,7 +24,7 @@ func failedBind(t *lab.T) {
 	t.SetUnsafeMode(false)
 	leak.Forget(t)
 	slab := leak.CountSlab(t)
-	for range rounds {
+	for range slab.Rounds(rounds) {
 		t.Fails(t.Bind(d), unix.EINVAL, "bind with the mode off")
 		notRegistered(t, d, cdev, group)
 	}

@@ -18,7 +18,7 @@ func rebind(t *lab.T) {
 	name, group, number, before := t.CdevName(d), groupOf(t, d), groupNumber(t, d), t.TablePages()
 	leak.Forget(t)
 	slab := leak.CountSlab(t)
-	for round := range rounds {
+	for round := range slab.Rounds(rounds) {
 		if round%2 == 1 {
 			dev, ioas := t.ToAttached(d)
 			ioas.Map(m, iova)
