@@ -64,7 +64,7 @@ var coexistence = []Statement{
 	{
 		ID: "CX-09", Suite: "coexistence",
 		Promise:  "A container is for groups with an IOMMU or for groups without: the second kind to come is refused, by a native container with EPERM, by an iommufd with EINVAL, and the first is not disturbed.",
-		Source:   []string{"drivers/vfio/container.c:429-434", "drivers/iommu/iommufd/vfio_compat.c:55-68", "drivers/iommu/iommufd/vfio_compat.c:90-97"},
+		Source:   []string{"drivers/vfio/container.c:429-434", "drivers/iommu/iommufd/vfio_compat.c:55-68", "drivers/iommu/iommufd/vfio_compat.c:90-97", "drivers/vfio/container.c:467-500"},
 		Requires: []Requirement{Group, Noiommu, UnsafeMode, Mixed},
 		Evidence: []string{"VFIO_GROUP_SET_CONTAINER", "VFIO_GROUP_GET_STATUS", "VFIO_SET_IOMMU", "VFIO_GROUP_GET_DEVICE_FD"},
 	},

@@ -56,7 +56,7 @@ var group = []Statement{
 	{
 		ID: "GR-07", Suite: "group",
 		Promise:  "With the unsafe mode switched off after the bind, a group still takes a container but the container gets no IOMMU: ENODEV.",
-		Source:   []string{"drivers/vfio/container.c:46-53"},
+		Source:   []string{"drivers/vfio/container.c:46-53", "drivers/vfio/container.c:76-86"},
 		Requires: onNative,
 		Evidence: []string{"VFIO_GROUP_SET_CONTAINER", "VFIO_CHECK_EXTENSION", "VFIO_SET_IOMMU:ENODEV", "VFIO_SET_IOMMU"},
 	},
@@ -129,7 +129,7 @@ var group = []Statement{
 	{
 		ID: "GR-17", Suite: "group",
 		Promise:  "The group gives several descriptors of one device, whatever the container, and the last one closed releases it.",
-		Source:   []string{"drivers/vfio/vfio_main.c:599-620"},
+		Source:   []string{"drivers/vfio/vfio_main.c:599-620", "drivers/vfio/vfio_main.c:421-471"},
 		Requires: onGroup,
 		Evidence: []string{"VFIO_GROUP_GET_DEVICE_FD", "VFIO_DEVICE_GET_INFO", "VFIO_GROUP_UNSET_CONTAINER"},
 	},

@@ -45,7 +45,7 @@ var lifecycle = []Statement{
 	{
 		ID: "LC-06", Suite: "lifecycle",
 		Promise:  "vfio_pci cannot be removed while a device is bound (EAGAIN) and waits while one is open; then the modules go one after the other without a trace, and come back with the unsafe mode off.",
-		Source:   []string{"drivers/vfio/vfio_main.c:555", "drivers/vfio/vfio_main.c:421-471"},
+		Source:   []string{"drivers/vfio/vfio_main.c:555", "drivers/vfio/vfio_main.c:421-471", "drivers/vfio/container.c:467-500"},
 		Requires: also(onNoiommu, Cdev, Edu, Modules),
 		Evidence: []string{"module.remove:EAGAIN", "module.remove", "module.load", "pci.bind:EINVAL", "VFIO_DEVICE_BIND_IOMMUFD"},
 	},

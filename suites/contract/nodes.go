@@ -82,7 +82,7 @@ var nodes = []Statement{
 	{
 		ID: "ND-10", Suite: "nodes",
 		Promise:  "The unsafe mode counts when a device is bound: a bound one keeps its nodes and can be used with the mode off, another cannot be bound (EINVAL) until it is on again.",
-		Source:   []string{"drivers/vfio/vfio_main.c:324-340", "drivers/vfio/group.c:643-660"},
+		Source:   []string{"drivers/vfio/vfio_main.c:324-340", "drivers/vfio/group.c:643-660", "drivers/vfio/group.c:138-149", "drivers/vfio/group.c:428-431"},
 		Requires: also(onEither, TwoDevices),
 		Evidence: []string{"pci.bind", "pci.bind:EINVAL", "open", "stat:ENOENT"},
 	},
