@@ -14,11 +14,12 @@ import (
 // cells of the run stay as they are: the whole run is judged at its end.
 type excused struct {
 	issues known.List
+	began  time.Time                // the run, by which an issue expires
 	seen   map[string]*verdict.Cell // bad cells, by name
 }
 
-// judge is a cell of a run that began then.
-func (e *excused) judge(c *verdict.Cell, began time.Time) *verdict.Cell {
+// judge is a cell of the run.
+func (e *excused) judge(c *verdict.Cell) *verdict.Cell {
 	if len(e.issues.Issues) == 0 || c.Verdict.Good() {
 		return c
 	}
@@ -28,7 +29,7 @@ func (e *excused) judge(c *verdict.Cell, began time.Time) *verdict.Cell {
 		for i := range mine.Programs {
 			mine.Programs[i].Tests = slices.Clone(c.Programs[i].Tests)
 		}
-		known.Apply(e.issues, []*verdict.Cell{&mine}, began)
+		known.Apply(e.issues, []*verdict.Cell{&mine}, e.began)
 		if e.seen == nil {
 			e.seen = make(map[string]*verdict.Cell)
 		}

@@ -73,6 +73,8 @@ func (p *progress) tell(e runner.Progress) {
 		return
 	}
 	switch {
+	case e.Run != nil:
+		p.excused.began = e.Run.Started
 	case e.Note != "":
 		p.line("%s", e.Note)
 	case e.Build != nil:
@@ -83,12 +85,12 @@ func (p *progress) tell(e runner.Progress) {
 				p.flush(at)
 			}
 		}
-		judged := p.excused.judge(e.Judged, p.tested)
+		judged := p.excused.judge(e.Judged)
 		p.line("%s: %s, %s in %s", e.Cell, strings.ToUpper(string(judged.Verdict)), judged.Reasoned(), judged.Wall.Round(100*time.Millisecond))
 	case e.Test != nil:
 		p.test(e)
-	case e.Planned > 0:
-		if p.planned == 0 {
+	case e.Program == "": // a cell begins
+		if p.tested.IsZero() {
 			p.tested = time.Now()
 		}
 		p.planned += e.Planned

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"noiommu-farm/farm/runner"
+	"noiommu-farm/results"
 	"noiommu-farm/results/failure"
 	"noiommu-farm/results/known"
 	"noiommu-farm/results/ktap"
@@ -58,19 +59,23 @@ func TestProgressSideBySide(t *testing.T) {
 	}
 }
 
-// A failure that is known is an expected one in the line of its cell.
+// A failure that is known is an expected one in the line of its cell, until its
+// day; programs that are not foretold have no line of their own before they run.
 func TestProgressKnowsIssues(t *testing.T) {
 	c := &verdict.Cell{Name: "c", Verdict: verdict.Fail, Programs: []verdict.Program{{
 		Name: "get_pa", Verdict: verdict.Fail, Tests: []verdict.Test{{Name: "get_pa.PA-02", Verdict: verdict.Fail, Reason: "length = 1"}},
 	}}}
 	problem := failure.Problems(c)[0]
-	var b bytes.Buffer
-	p := newProgress(&b)
-	p.excused.issues = known.List{Issues: []known.Issue{{Fingerprint: problem.Fingerprint, Test: problem.Name, Expires: "9999-12-31"}}}
-	p.tell(runner.Progress{Cell: "c", Planned: 1})
-	p.tell(runner.Progress{Cell: "c", Judged: c})
-	p.close()
-	if !strings.Contains(b.String(), "c: XFAIL, 1 xfail") {
-		t.Errorf("%s", b.String())
+	for expires, want := range map[string]string{"2026-01-02": "c: XFAIL, 1 xfail", "2026-01-01": "c: FAIL, 1 fail"} {
+		var b bytes.Buffer
+		p := newProgress(&b)
+		p.excused.issues = known.List{Issues: []known.Issue{{Fingerprint: problem.Fingerprint, Test: problem.Name, Expires: expires}}}
+		p.tell(runner.Progress{Run: &results.Run{Started: time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC)}})
+		p.tell(runner.Progress{Cell: "c"})
+		p.tell(runner.Progress{Cell: "c", Judged: c})
+		p.close()
+		if got := b.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, want) {
+			t.Errorf("until %s: want %q alone in %q", expires, want, got)
+		}
 	}
 }

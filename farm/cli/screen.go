@@ -35,8 +35,7 @@ type screen struct {
 	programs map[string]string // that a cell is at
 	judged   map[string]bool   // cells that were told of
 	excused  excused
-	began    time.Time // of the run, which may have been stopped since
-	drawn    int       // lines of the picture that stand there
+	drawn    int // lines of the picture that stand there
 	done     bool
 	stop     chan struct{}
 }
@@ -85,7 +84,7 @@ func redraw(mu *sync.Mutex, draw func(), stop <-chan struct{}) {
 func (s *screen) excuse(issues known.List, began time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.excused.issues, s.began = issues, began
+	s.excused.issues, s.excused.began = issues, began
 }
 
 // watch takes the state of the run.
@@ -95,7 +94,7 @@ func (s *screen) watch(now runner.Status) {
 	failed := now.Failed
 	now.Failed, now.Verdicts = nil, maps.Clone(now.Verdicts)
 	for _, c := range failed {
-		judged := s.excused.judge(c, s.began)
+		judged := s.excused.judge(c)
 		if judged.Verdict != c.Verdict {
 			now.Verdicts[c.Verdict]--
 			now.Verdicts[judged.Verdict]++
@@ -141,7 +140,7 @@ func (s *screen) tell(e runner.Progress) {
 		}
 		s.judged[e.Cell] = true
 		// On a terminal, what is as expected only counts.
-		if judged := s.excused.judge(e.Judged, s.began); s.size == nil || !judged.Verdict.Good() {
+		if judged := s.excused.judge(e.Judged); s.size == nil || !judged.Verdict.Good() {
 			s.line("%s", cellLine(judged))
 		}
 	case e.Program != "":

@@ -58,13 +58,14 @@ type Options struct {
 // for what concerns all of them.
 type Progress struct {
 	Cell string
-	// One of the following is set.
+	// One of the following is set, or the program has the name "" and a cell begins.
+	Run     *results.Run      // the run has its directory, and begins
 	Note    string            // a line of text
 	Build   *kernels.Progress // of a kernel
 	Program string            // a program has started
 	Test    *ktap.Test        // a result line has arrived
 	Judged  *verdict.Cell     // the cell is over
-	Planned int               // so many results are expected of the cell, which begins
+	Planned int               // so many results are foretold of the cell, which begins
 
 	Over bool // the Program is over
 }
@@ -274,6 +275,7 @@ func (r *run) carryOut(ctx context.Context, cells []*prepared) (*Outcome, error)
 	if err != nil {
 		return nil, err
 	}
+	r.Tell(Progress{Run: &head})
 	out := &Outcome{Dir: dir, Run: head, Cells: make([]*verdict.Cell, len(cells))}
 
 	var errs []error

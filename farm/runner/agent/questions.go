@@ -21,9 +21,10 @@ type questions struct {
 	failed chan error // of an answer, which is the farm's
 	group  sync.WaitGroup
 
-	mu   sync.Mutex
-	n    uint32 // the last one
-	busy bool   // it has no answer yet
+	mu      sync.Mutex
+	n       uint32 // the last one
+	busy    bool   // it has no answer yet
+	writing int    // answers that are on their way to the guest
 }
 
 func (c *Conversation) newQuestions(ctx context.Context, run uint32) *questions {
@@ -39,13 +40,18 @@ func (q *questions) ask(a wire.Ask) error {
 	switch err := a.Check(); {
 	case err != nil:
 		return fmt.Errorf("the agent sent rubbish: request: %w", err)
-	case a.Run != q.run || a.N != q.n+1 || q.busy || a.N > wire.MaxRequests:
+	case a.Run != q.run || a.N != q.n+1 || q.busy || q.writing > 1 || a.N > wire.MaxRequests:
+		// Who asks again has the answer before, which may still be seen as on
+		// its way here; one that asks on and on and reads nothing is stopped.
 		return fmt.Errorf("the agent sent rubbish: request %d of program %d, out of turn", a.N, a.Run)
 	}
 	q.n, q.busy = a.N, true
 	q.group.Go(func() {
 		if err := q.answer(a); err != nil && q.ctx.Err() == nil {
-			q.failed <- err // there is one answer at a time, and after this no more
+			select {
+			case q.failed <- err:
+			default: // one is enough to end the program
+			}
 		}
 	})
 	return nil
@@ -64,7 +70,13 @@ func (q *questions) answer(a wire.Ask) error {
 	}
 	q.mu.Lock()
 	q.busy = false // with the answer the program may ask again
+	q.writing++
 	q.mu.Unlock()
+	defer func() {
+		q.mu.Lock()
+		q.writing--
+		q.mu.Unlock()
+	}()
 	return q.c.send(q.ctx, "the answer to a test", wire.ToGuest{Answer: &wire.Answer{Run: a.Run, N: a.N, Reply: reply}})
 }
 

@@ -45,11 +45,17 @@ func (l *lives) begin(guest *machine.Guest, rec *results.GuestWriter) *session {
 	shutdown := guest.Monitor.Subscribe("SHUTDOWN")
 	s.shutdown = func() string {
 		defer shutdown.Close()
+		// QEMU's last words are in the socket when it is gone, and its end comes
+		// after them.
+		select {
+		case <-guest.Monitor.Done():
+		case <-time.After(s.talk.Patience(agent.Grace)):
+		}
 		select {
 		case e := <-shutdown.Events():
 			reason, _ := e.Data["reason"].(string)
 			return reason
-		default: // QEMU did not live to say why
+		default: // QEMU did not say why
 			return ""
 		}
 	}
