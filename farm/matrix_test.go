@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -277,6 +278,18 @@ func TestMatrixResumes(t *testing.T) {
 	}
 	if got := verdicts(t, dir); got["debian-7.3_noiommu_none_TL-01 taint@boot taint.TL-01"] != "pass" {
 		t.Errorf("verdicts: %v", got)
+	}
+	// A run that is gone on with has come to nothing until it ends again.
+	if err := os.RemoveAll(filepath.Join(dir, "cells", "debian-7.3_noiommu_none_TL-01")); err != nil {
+		t.Fatal(err)
+	}
+	a = startMatrix(t, "resume", "--out", runs)
+	if !a.until("building") {
+		t.Fatalf("nothing was begun:\n%s", a.said.String())
+	}
+	a.kill(t)
+	if _, err := os.Stat(filepath.Join(dir, "results.json")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a killed run has results: %v", err)
 	}
 }
 

@@ -6,8 +6,10 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -27,6 +29,23 @@ const (
 	runFile  = "run.json"
 	cellsDir = "cells"
 )
+
+// What a run came to, which the farm writes when it comes to the end of it.
+const (
+	ConclusionJSON  = "results.json"
+	ConclusionKTAP  = "results.ktap"
+	ConclusionJUnit = "junit.xml"
+)
+
+// Reopen takes away what a run came to, before somebody goes on with it.
+func Reopen(dir string) error {
+	for _, name := range []string{ConclusionJSON, ConclusionKTAP, ConclusionJUnit} {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%w: go on with a run: %w", ErrNotRecorded, err)
+		}
+	}
+	return nil
+}
 
 // CreateRun makes a run directory below root, with a new ID that sorts by time,
 // and points root/latest at it.

@@ -177,7 +177,7 @@ func finished(dir string) (*verdict.Cell, error) {
 	if err != nil {
 		return nil, fmt.Errorf("judge %s: %w", filepath.Base(dir), err)
 	}
-	if judged.Verdict == verdict.Infra {
+	if farmFailed(judged) {
 		return nil, nil
 	}
 	if !isSealed {
@@ -185,6 +185,9 @@ func finished(dir string) (*verdict.Cell, error) {
 	}
 	return judged, nil
 }
+
+// farmFailed says whether the farm failed at a cell, whatever it had found before.
+func farmFailed(c *verdict.Cell) bool { return c.Verdict == verdict.Infra || c.Own == verdict.Infra }
 
 // judgedHere says whether a cell has a verdict, and was begun on this machine
 // since it was started.
@@ -257,7 +260,7 @@ func (r *run) one(ctx context.Context, dir string, c *prepared, do func(ctx cont
 		return nil, false, fmt.Errorf("%w: %w", results.ErrNotRecorded, err)
 	}
 	judged, err = do(ctx, dir, c)
-	if judged == nil || err != nil || judged.Verdict == verdict.Infra {
+	if judged == nil || err != nil || farmFailed(judged) {
 		return judged, true, err
 	}
 	return judged, true, seal(cellDir, judged, who.Time)

@@ -68,6 +68,9 @@ func Carry(ctx context.Context, dir string, opt Options, with Executor) (*Outcom
 	if err != nil {
 		return nil, &fault.Usage{Key: "run", Value: dir, Err: err}
 	}
+	if err := results.Reopen(dir); err != nil {
+		return nil, err
+	}
 	ended := with(ctx, dir, plan, opt)
 	var usage *fault.Usage
 	if errors.As(ended, &usage) {

@@ -69,7 +69,7 @@ func (x *Index) Plan(ctx context.Context, l Limits) ([]Kept, error) {
 		if k.Bytes, written, err = measure(dir); err != nil {
 			return fail(err)
 		}
-		ended, err := stamp(filepath.Join(dir, "results.json"))
+		ended, err := stamp(filepath.Join(dir, results.ConclusionJSON))
 		if err != nil {
 			return fail(err)
 		}

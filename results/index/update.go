@@ -201,7 +201,7 @@ func (w *writer) run(ctx context.Context, runs, name string, done *Change) error
 		return leaveOut(err)
 	}
 	// A run that has ended changes no more, until one of its ends does.
-	ended, err := stamp(filepath.Join(dir, "results.json"))
+	ended, err := stamp(filepath.Join(dir, results.ConclusionJSON))
 	if err != nil {
 		return leaveOut(err)
 	}
@@ -428,7 +428,7 @@ func concluded(dir, ended string) (string, error) {
 	var said struct {
 		Verdict string `json:"verdict"`
 	}
-	if err := results.ReadJSON(filepath.Join(dir, "results.json"), &said); err != nil {
+	if err := results.ReadJSON(filepath.Join(dir, results.ConclusionJSON), &said); err != nil {
 		return "", err
 	}
 	return cut(said.Verdict, maxName), nil

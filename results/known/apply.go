@@ -49,7 +49,7 @@ func Apply(list List, cells []*verdict.Cell, began time.Time) []Applied {
 	for _, c := range cells {
 		whole := make(map[int]bool) // excused as a whole: programs by index, the cell as -1
 		touched := false
-		own := complaints(c)
+		own := owns(c)
 		for _, p := range failure.Problems(c) {
 			a := byPrint[p.Fingerprint]
 			if a == nil {
@@ -143,16 +143,22 @@ func excuse(c *verdict.Cell, p failure.Problem, reason string) {
 	}
 }
 
-// complaints says which programs, by index, and whether the cell, as -1, are bad
-// for more than what is in them.
-func complaints(c *verdict.Cell) map[int]bool {
-	own := make(map[int]bool)
+// owns are the verdicts on programs, by index, and on the cell, as -1, whatever
+// is in them. One that does not say what is wrong with it as a whole, and is bad
+// for more than what is in it, is wrong as it is.
+func owns(c *verdict.Cell) map[int]verdict.Verdict {
+	own := make(map[int]verdict.Verdict)
+	add := func(which int, said, v, within verdict.Verdict, reason string) {
+		if own[which] = said; said == "" && (reason != "" || v != within) {
+			own[which] = v
+		}
+	}
 	var all verdict.Verdict
 	for i, p := range c.Programs {
 		all = verdict.Worst(all, p.Verdict)
-		own[i] = p.Reason != "" || p.Verdict != worst(p.Tests)
+		add(i, p.Own, p.Verdict, worst(p.Tests), p.Reason)
 	}
-	own[-1] = c.Reason != "" || c.Verdict != all
+	add(-1, c.Own, c.Verdict, all, c.Reason)
 	return own
 }
 
@@ -163,23 +169,21 @@ func worst(tests []verdict.Test) (v verdict.Verdict) {
 	return v
 }
 
-// conclude derives the verdicts of programs and of the cell anew. What has a
-// complaint of its own keeps its verdict, unless it is excused as a whole.
-func conclude(c *verdict.Cell, own, whole map[int]bool) {
-	again := func(which int, was, within verdict.Verdict) verdict.Verdict {
-		switch {
-		case whole[which]:
-			return verdict.Worst(verdict.XFail, within)
-		case own[which]:
-			return verdict.Worst(was, within)
+// conclude derives the verdicts of programs and of the cell anew. What is wrong
+// with one as a whole stays, unless that is excused.
+func conclude(c *verdict.Cell, own map[int]verdict.Verdict, whole map[int]bool) {
+	for which := range whole {
+		if whole[which] {
+			own[which] = verdict.XFail
 		}
-		return within
 	}
 	var all verdict.Verdict
 	for i := range c.Programs {
 		p := &c.Programs[i]
-		p.Verdict = again(i, p.Verdict, worst(p.Tests))
+		p.Own = own[i]
+		p.Verdict = verdict.Worst(p.Own, worst(p.Tests))
 		all = verdict.Worst(all, p.Verdict)
 	}
-	c.Verdict = again(-1, c.Verdict, all)
+	c.Own = own[-1]
+	c.Verdict = verdict.Worst(c.Own, all)
 }

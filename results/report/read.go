@@ -22,7 +22,7 @@ func Read(dir string) (Run, error) {
 		return Run{}, err
 	}
 	var r Run
-	switch err := results.ReadJSON(filepath.Join(dir, "results.json"), &r); {
+	switch err := results.ReadJSON(filepath.Join(dir, results.ConclusionJSON), &r); {
 	case errors.Is(err, fs.ErrNotExist):
 		r = Run{Run: head, Verdict: verdict.Infra}
 	case err != nil:

@@ -37,12 +37,12 @@ type Run struct {
 
 // Write writes results.json, results.ktap and junit.xml into the run's folder.
 func Write(r Run) error {
-	if err := results.WriteJSON(filepath.Join(r.Dir, "results.json"), r); err != nil {
+	if err := results.WriteJSON(filepath.Join(r.Dir, results.ConclusionJSON), r); err != nil {
 		return fmt.Errorf("%w: %w", results.ErrNotRecorded, err)
 	}
 	for name, render := range map[string]func(io.Writer, Run) error{
-		"results.ktap": KTAP,
-		"junit.xml":    JUnit,
+		results.ConclusionKTAP:  KTAP,
+		results.ConclusionJUnit: JUnit,
 	} {
 		var b strings.Builder
 		if err := render(&b, r); err != nil {

@@ -74,7 +74,7 @@ func (l *Live) Update() (changed bool, err error) {
 		stamps[i] = stamp(filepath.Join(dir, "events.jsonl"), filepath.Join(dir, "console.log"))
 	}
 	over := l.ended()
-	run := stamp(filepath.Join(l.dir, "results.json"), filepath.Join(l.dir, "run.json"))
+	run := stamp(filepath.Join(l.dir, results.ConclusionJSON), filepath.Join(l.dir, "run.json"))
 	if over == l.over && run == l.run && slices.Equal(stamps, l.stamps) {
 		return false, nil
 	}
@@ -156,7 +156,7 @@ func (l *Live) ended() bool {
 	if held, known := locked(filepath.Join(l.dir, "lock")); known {
 		return !held
 	}
-	if _, err := os.Stat(filepath.Join(l.dir, "results.json")); err == nil {
+	if _, err := os.Stat(filepath.Join(l.dir, results.ConclusionJSON)); err == nil {
 		return true
 	}
 	return time.Since(lastWord(l.dir)) > silence

@@ -130,7 +130,7 @@ func loadCell(dir, name string) (*verdict.Cell, *results.Record) {
 // concluded asks results.json whether the farm came to the end of the run, and
 // whether it failed at something that is in no cell.
 func (r *Run) concluded() {
-	text, err := os.ReadFile(filepath.Join(r.Dir, "results.json"))
+	text, err := os.ReadFile(filepath.Join(r.Dir, results.ConclusionJSON))
 	if err != nil {
 		r.Notes = append(r.Notes, "there is no results.json: the run has not ended, or was ended from outside")
 		return

@@ -54,6 +54,9 @@ func (p *Program) excuse(rate float64) {
 		}
 	}
 	p.Verdict = Worst(p.Verdict, was)
+	if (p.Own == Timeout || p.Own == Fail) && len(p.Findings) == 0 {
+		p.Own = Infra
+	}
 	if p.Verdict == "" {
 		p.Verdict = Skip
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"noiommu-farm/results"
+	"noiommu-farm/results/console"
 )
 
 // guest is one guest of a cell, as the record tells of it.
@@ -51,6 +52,18 @@ func readGuests(rec *results.Record) ([]*guest, error) {
 		all = append(all, g)
 	}
 	return all, nil
+}
+
+// outside is what the kernel complained of while none of the guest's programs
+// ran, whichever one the log says it began.
+func (g *guest) outside() []console.Finding {
+	list := slices.Clone(g.cons.outside)
+	for _, l := range g.cons.within {
+		if _, ran := g.story.running[l.program]; !ran {
+			list = append(list, l.Finding)
+		}
+	}
+	return list
 }
 
 // what says what a guest was there for.
@@ -135,7 +148,7 @@ func together(p results.Program, parts []Program) Program {
 	out := Program{ID: p.ID, Name: p.Name}
 	var reasons []string
 	for _, part := range parts {
-		out.Verdict = Worst(out.Verdict, part.Verdict)
+		out.Own, out.Verdict = Worst(out.Own, part.Own), Worst(out.Verdict, part.Verdict)
 		out.Wall += part.Wall
 		out.Tests = append(out.Tests, part.Tests...)
 		out.Findings = append(out.Findings, part.Findings...)

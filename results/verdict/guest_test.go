@@ -60,7 +60,7 @@ func judgeLives(t *testing.T, others ...life) (*Cell, error) {
 		}
 	}
 	measured := results.Event{Agent: &wire.ToHost{Measured: &wire.Measured{Counters: counters(64)}}}
-	first := life{events: []results.Event{
+	first := life{ended: results.Ended{Shutdown: "guest-shutdown"}, events: []results.Event{
 		measured, {Agent: &wire.ToHost{Bound: &wire.Bound{Taint: 64}}}, measured, {Saved: &results.Saved{}}, measured,
 	}}
 	for n, l := range append([]life{first}, others...) {

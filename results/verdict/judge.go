@@ -3,7 +3,6 @@
 package verdict
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -26,14 +25,11 @@ func Judge(rec *results.Record) (*Cell, error) {
 	if err != nil {
 		return nil, err
 	}
-	first := guests[0]
 	cell := &Cell{
 		Name:    rec.Planned.Cell,
 		Kernel:  rec.Planned.Kernel,
 		Machine: rec.Planned.Machine,
 		Absent:  rec.Planned.Absent,
-		Verdict: first.cause.verdict,
-		Reason:  first.cause.reason,
 		Dir:     rec.Dir,
 		Wall:    rec.Events[len(rec.Events)-1].Time.Sub(rec.Events[0].Time),
 		Guests:  howMany(guests),
@@ -55,14 +51,13 @@ func Judge(rec *results.Record) (*Cell, error) {
 		cell.Verdict = Worst(cell.Verdict, Fail)
 	}
 	for _, g := range guests {
-		if g.cause.verdict != "" && cell.Tail == nil {
-			cell.Tail = g.cons.tail
-			if cell.Reason == "" {
-				cell.Reason = g.named(rec.Planned, g.cause.reason)
+		if g.cause.verdict != "" {
+			cell.tell(g.cause.verdict, g.named(rec.Planned, g.cause.reason))
+			if cell.Tail == nil {
+				cell.Tail = g.cons.tail
 			}
 		}
-		cell.Verdict = Worst(cell.Verdict, g.cause.verdict)
-		cell.Findings = append(cell.Findings, g.cons.outside...)
+		cell.Findings = append(cell.Findings, g.outside()...)
 		if !rec.Planned.Measured || g.cause.verdict != "" {
 			continue
 		}
@@ -71,19 +66,14 @@ func Judge(rec *results.Record) (*Cell, error) {
 		}
 	}
 	for _, f := range cell.Findings {
-		cell.Verdict = Worst(cell.Verdict, severity(f))
-		if cell.Reason == "" {
-			cell.Reason = f.Title
-		}
+		cell.tell(severity(f), f.Title)
 	}
 	if rec.Torn {
-		cell.Verdict = Worst(cell.Verdict, Infra)
-		cell.Reason = cmp.Or(cell.Reason, "the record ends in the middle of a line")
+		cell.tell(Infra, "the record ends in the middle of a line")
 	}
 	if cell.Verdict == "" {
 		// Nothing failed, and nothing passed either.
-		cell.Verdict = Skip
-		cell.Reason = "nothing that was asked for applies to this cell"
+		cell.Verdict, cell.Reason = Skip, "nothing that was asked for applies to this cell"
 	}
 	return cell, nil
 }
@@ -193,6 +183,9 @@ func (s story) cause(cons *consoleLog) cause {
 		return cause{Fail, "the kernel could not be built: " + s.unbuilt.Stage + ": " + s.unbuilt.Err}
 	case s.belied != "" && fatal == nil:
 		return cause{Fail, s.belied}
+	case s.infra != nil && !early && s.reset():
+		// What the farm was about to do then, it could not do.
+		return cause{Crash, fmt.Sprintf("guest ended by %s (%s)", s.ended.Shutdown, s.infra.Err)}
 	case s.infra != nil && !early:
 		return cause{Infra, s.infra.Err}
 	case early && fatal != nil:
@@ -227,8 +220,10 @@ func (s story) cause(cons *consoleLog) cause {
 		return cause{Infra, "agent died: " + cons.agentDied.Title}
 	case !s.ended.Killed && (s.ended.Signal != 0 || s.ended.Code != 0):
 		return cause{Infra, fmt.Sprintf("QEMU ended badly (%s: %s)", s.ended.QEMU, lastLine(s.ended.Stderr))}
-	case fatal == nil && s.ended.Shutdown != "" && s.ended.Shutdown != "guest-shutdown":
+	case fatal == nil && s.reset():
 		return cause{Crash, "guest did not power off but ended by " + s.ended.Shutdown}
+	case !s.ended.Killed && s.ended.Shutdown == "":
+		return cause{Infra, "QEMU ended and did not say how the guest had, so it may not have powered off"}
 	case s.ended.ConsoleDropped > 0:
 		return cause{Infra, fmt.Sprintf("%d bytes of the console were not recorded, so it cannot be called clean", s.ended.ConsoleDropped)}
 	case cons.dropped != "":
@@ -237,6 +232,14 @@ func (s story) cause(cons *consoleLog) cause {
 		return cause{Crash, fmt.Sprintf("more than %d findings on the console", console.MaxFindings)}
 	}
 	return cause{}
+}
+
+// reset says that the machine stopped by itself and was not powered off: a
+// triple fault, or a reboot that nobody asked for (ShutdownCause in QEMU's
+// qapi/run-state.json).
+func (s story) reset() bool {
+	return s.ended != nil && !s.ended.Killed && s.ended.Code == 0 && s.ended.Signal == 0 &&
+		s.ended.Shutdown != "" && s.ended.Shutdown != "guest-shutdown"
 }
 
 // interrupted is the function that an NMI found a processor in: the report of
@@ -264,15 +267,10 @@ func lastLine(text string) string {
 func judgeProgram(rec *results.Record, p results.Program, g *guest) (Program, error) {
 	s, cons, why := g.story, g.cons, g.cause
 	out := Program{ID: p.ID, Name: p.Name}
-	tell := func(v Verdict, format string, args ...any) {
-		out.Verdict = Worst(out.Verdict, v)
-		if out.Reason == "" {
-			out.Reason = fmt.Sprintf(format, args...)
-		}
-	}
+	tell := out.tell
 	if _, ok := s.running[p.ID]; !ok {
 		v, reason := notFinished(why)
-		out.Verdict, out.Reason = v, "not run: "+reason
+		tell(v, "not run: %s", reason)
 		for _, e := range p.Tests {
 			out.Tests = append(out.Tests, Test{Name: e.Name, Verdict: v, Reason: out.Reason})
 		}
@@ -361,21 +359,22 @@ func judgeProgram(rec *results.Record, p results.Program, g *guest) (Program, er
 		!(exit.Code == kselftestSkip && out.Counts()[Skip] == len(out.Tests)) {
 		tell(Fail, "%s, although no test failed", exitWords(exit))
 	}
-	for _, l := range said {
-		if !slices.ContainsFunc(out.Tests, func(t Test) bool { return t.Name == l.test }) {
-			out.Findings = append(out.Findings, l.Finding)
-			tell(severity(l.Finding), "%s", l.Title)
-		}
-	}
 	// A log that ends before the program does (a dead port, a file that was
-	// lost) is not a clean one.
+	// lost) is not a clean one. This and the taint come before what the log does
+	// say: that may be known, and excused.
 	if exit != nil && why.verdict == "" && !cons.ended[p.ID] {
 		tell(Infra, "the console does not come to the end of the program, so it cannot be called clean")
 	}
 	// The taint must tell the same story as the console.
-	if exit != nil && !found(out) {
-		if bits := exit.Taint &^ s.taintBefore[p.ID] & complaints; bits != 0 {
+	if exit != nil {
+		if bits := exit.Taint &^ s.taintBefore[p.ID] & complaints &^ explained(said); bits != 0 {
 			tell(Fail, "the kernel's taint has the new bits %#x, and the console does not say why", bits)
+		}
+	}
+	for _, l := range said {
+		if !slices.ContainsFunc(out.Tests, func(t Test) bool { return t.Name == l.test }) {
+			out.Findings = append(out.Findings, l.Finding)
+			tell(severity(l.Finding), "%s", l.Title)
 		}
 	}
 	out.excuse(s.clockRate())
@@ -388,16 +387,34 @@ func judgeProgram(rec *results.Record, p results.Program, g *guest) (Program, er
 // complaints are the taint bits that the kernel sets when something is wrong:
 // a machine check, a bad page, an oops, a warning, a soft lockup
 // (Documentation/admin-guide/tainted-kernels.rst).
-const complaints = 1<<4 | 1<<5 | 1<<7 | 1<<9 | 1<<14
+const (
+	taintMachineCheck = 1 << 4
+	taintBadPage      = 1 << 5
+	taintDie          = 1 << 7
+	taintWarn         = 1 << 9
+	taintSoftlockup   = 1 << 14
 
-// found says whether the console complained while the program ran.
-func found(p Program) bool {
-	for _, t := range p.Tests {
-		if len(t.Findings) > 0 {
-			return true
+	complaints = taintMachineCheck | taintBadPage | taintDie | taintWarn | taintSoftlockup
+)
+
+// explained are the taint bits that complaints on the console account for. A
+// warning, which the kernel gives for anything, does for no more than itself.
+func explained(said []located) (bits int64) {
+	for _, l := range said {
+		switch l.Class {
+		case console.Warning, console.Refcount, console.DebugObjects, console.IommufdWait, console.AtomicSleep, console.RCU, console.Lockdep,
+			console.HungTask, console.RCUStall, console.WorkqueueStall, console.UBSAN, console.KCSAN, console.OOM:
+			bits |= taintWarn
+		case console.SoftLockup:
+			bits |= taintWarn | taintSoftlockup
+		case console.KASAN, console.KMSAN, console.KFENCE, console.SlabCorruption:
+			bits |= taintWarn | taintBadPage
+		case console.Notice, console.Kmemleak:
+		default: // what ends a process or the kernel comes with anything
+			bits |= complaints
 		}
 	}
-	return len(p.Findings) > 0
+	return bits
 }
 
 // kselftestSkip is the exit code of a program in which every test was skipped

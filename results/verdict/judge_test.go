@@ -83,6 +83,9 @@ var late = strings.Replace(fmt.Sprintf(markers, ""), "[    1.4]", warn+"[    1.4
 // only is a program with one test.
 var only = results.Program{ID: 1, Name: "get_pa", Tests: []results.Expected{{Name: "get_pa.PA-01"}}}
 
+// around is the log around what one program without tests of ours says.
+const around = "[    1.0] noiommu-farm: start 1 x\n%s[    1.4] noiommu-farm: end 1\n"
+
 // bad is good with a failure.
 const bad = `KTAP version 1
 1..2
@@ -178,7 +181,11 @@ func TestJudge(t *testing.T) {
 		{name: "stuck in the kernel", program: free, out: "1..1\nok 1 a\n", exit: &wire.Exited{ID: 1, Leftovers: 1, Stuck: 1}, cell: Timeout, reason: "stuck in the kernel", verdict: map[string]string{"a": "pass"}},
 		{name: "a taint that nothing explains", program: free, out: "1..1\nok 1 a\n", exit: &wire.Exited{ID: 1, Taint: 64 | 512}, cell: Fail, reason: "new bits 0x200", verdict: map[string]string{"a": "pass"}},
 		{name: "a taint of user space", program: free, out: "1..1\nok 1 a\n", exit: &wire.Exited{ID: 1, Taint: 64}, cell: Pass, verdict: map[string]string{"a": "pass"}},
-		{name: "the console was dropped", program: free, out: "1..1\nok 1 a\n", exit: clean(0), ended: &results.Ended{ConsoleDropped: 7}, cell: Infra, reason: "7 bytes of the console", verdict: map[string]string{"a": "pass"}},
+		{name: "a taint that a warning does not explain", program: free, out: "1..1\nok 1 a\n", exit: &wire.Exited{ID: 1, Taint: 32 | 512}, console: fmt.Sprintf(around, warn), cell: Fail, reason: "new bits 0x20", verdict: map[string]string{"a": "pass"}},
+		{name: "a taint that a warning explains", program: free, out: "1..1\nok 1 a\n", exit: &wire.Exited{ID: 1, Taint: 512}, console: fmt.Sprintf(around, warn), cell: Fail, reason: "iommu_device_release_dma_owner", verdict: map[string]string{"a": "pass"}},
+		{name: "a warning, and then the console stops", program: free, out: "1..1\nok 1 a\n", exit: clean(0), cut: true, console: strings.Split(fmt.Sprintf(around, warn), "[    1.4]")[0], cell: Fail, reason: "does not come to the end", verdict: map[string]string{"a": "pass"}},
+		{name: "a warning in a program that did not run", program: free, out: "1..1\nok 1 a\n", exit: clean(0), console: fmt.Sprintf(around, "") + "[    1.5] noiommu-farm: start 99 x\n" + warn, cell: Fail, reason: "iommu_device_release_dma_owner", verdict: map[string]string{"a": "pass"}},
+		{name: "the console was dropped", program: free, out: "1..1\nok 1 a\n", exit: clean(0), ended: &results.Ended{ConsoleDropped: 7, Shutdown: "guest-shutdown"}, cell: Infra, reason: "7 bytes of the console", verdict: map[string]string{"a": "pass"}},
 		{name: "the kernel dropped messages", program: free, out: "1..1\nok 1 a\n", exit: clean(0), console: "** 12 printk messages dropped **\n", cell: Infra, reason: "12 printk messages", verdict: map[string]string{"a": "pass"}},
 		{name: "no console", program: free, out: "1..1\nok 1 a\n", exit: clean(0), cut: true, cell: Infra, reason: "does not come to the end", verdict: map[string]string{"a": "pass"}},
 		{name: "a console that ends with the program's test", program: planned, out: good, exit: clean(0), cut: true, console: strings.Split(fmt.Sprintf(markers, ""), "[    1.4]")[0], cell: Infra, reason: "does not come to the end",
@@ -187,6 +194,9 @@ func TestJudge(t *testing.T) {
 		{name: "QEMU dies at power-off", program: free, out: "1..1\nok 1 a\n", exit: clean(0), ended: &results.Ended{QEMU: "signal: segmentation fault", Code: -1, Signal: 11}, cell: Infra, reason: "segmentation fault", verdict: map[string]string{"a": "pass"}},
 		{name: "QEMU fails at power-off", program: free, out: "1..1\nok 1 a\n", exit: clean(0), ended: &results.Ended{QEMU: "exit status 1", Code: 1, Stderr: "assertion"}, cell: Infra, reason: "assertion", verdict: map[string]string{"a": "pass"}},
 		{name: "resets instead of powering off", program: free, out: "1..1\nok 1 a\n", exit: clean(0), ended: &results.Ended{Shutdown: "guest-reset"}, cell: Crash, reason: "guest-reset", verdict: map[string]string{"a": "pass"}},
+		{name: "ends and does not say how", program: free, out: "1..1\nok 1 a\n", exit: clean(0), ended: &results.Ended{QEMU: "exit status 0"}, cell: Infra, reason: "did not say how", verdict: map[string]string{"a": "pass"}},
+		{name: "resets while the farm does something for a test", program: planned, out: "1..2\n", after: []results.Event{{Infra: &results.Infra{Err: "unplugged for a test: QEMU closed the connection"}}},
+			ended: &results.Ended{Shutdown: "guest-reset"}, cell: Crash, reason: "guest-reset (unplugged", verdict: map[string]string{"get_pa.PA-01": "crash", "get_pa.PA-04": "crash"}},
 		{name: "powers off", program: free, out: "1..1\nok 1 a\n", exit: clean(0), ended: &results.Ended{Shutdown: "guest-shutdown"}, cell: Pass, verdict: map[string]string{"a": "pass"}},
 		{name: "the agent dies at the end", program: free, out: "1..1\nok 1 a\n", exit: clean(0), console: "[    2.000000] Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000006\n", cell: Infra, reason: "agent died", verdict: map[string]string{"a": "pass"}},
 		{name: "an NMI that the host did not send", program: free, out: "1..1\nok 1 a\n", exit: clean(0), console: "[    2.000000] Kernel panic - not syncing: NMI: Not continuing\n", cell: Crash, reason: "NMI", verdict: map[string]string{"a": "pass"}},
@@ -292,7 +302,7 @@ func (c tale) record(t *testing.T) *results.Record {
 	}
 	if !c.noEnd {
 		if c.ended == nil {
-			c.ended = &results.Ended{QEMU: "exit status 0"}
+			c.ended = &results.Ended{QEMU: "exit status 0", Shutdown: "guest-shutdown"}
 		}
 		must(w.Event(results.Event{Ended: c.ended}))
 	}
@@ -314,7 +324,7 @@ func TestLostOutput(t *testing.T) {
 	w.Event(results.Event{Running: &results.Running{ID: 1}})
 	w.First().Chunk(wire.Chunk{Run: 1, Stream: wire.Stdout, Data: []byte(out)})
 	w.Event(results.Event{Agent: &wire.ToHost{Exited: &wire.Exited{ID: 1, Stdout: int64(len(out)) + 1}}})
-	w.Event(results.Event{Ended: &results.Ended{}})
+	w.Event(results.Event{Ended: &results.Ended{Shutdown: "guest-shutdown"}})
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -64,12 +64,7 @@ func Lost(facts contract.Facts, before, after wire.Measured, single bool) []stri
 // judgeLeaks judges what a guest has lost, one that was restored since then.
 func judgeLeaks(cell *Cell, planned results.Planned, g *guest) error {
 	facts, measured := planned.Facts, g.story.measured
-	tell := func(v Verdict, reason string) {
-		cell.Verdict = Worst(cell.Verdict, v)
-		if cell.Reason == "" {
-			cell.Reason = g.named(planned, reason)
-		}
-	}
+	tell := func(v Verdict, reason string) { cell.tell(v, g.named(planned, reason)) }
 	if len(measured) < 2 {
 		tell(Infra, "what the kernel has allocated was not measured before and after")
 		return nil

@@ -11,6 +11,7 @@
 package verdict
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -67,7 +68,8 @@ type Program struct {
 	ID       uint32            `json:"id"`
 	Name     string            `json:"name"`
 	Verdict  Verdict           `json:"verdict"`
-	Reason   string            `json:"reason,omitempty"` // what is wrong with the program as a whole
+	Own      Verdict           `json:"own,omitempty"`    // on the program as a whole, whatever its tests are
+	Reason   string            `json:"reason,omitempty"` // for it
 	Tests    []Test            `json:"tests"`
 	Wall     time.Duration     `json:"wall_ns"`
 	Findings []console.Finding `json:"findings,omitempty"` // between its tests
@@ -79,7 +81,8 @@ type Cell struct {
 	Kernel   results.Kernel    `json:"kernel"`
 	Machine  results.Machine   `json:"machine"`
 	Verdict  Verdict           `json:"verdict"`
-	Reason   string            `json:"reason,omitempty"` // what is wrong with the cell as a whole
+	Own      Verdict           `json:"own,omitempty"`    // on the cell as a whole, whatever its programs are
+	Reason   string            `json:"reason,omitempty"` // for it
 	Programs []Program         `json:"programs"`
 	Absent   []results.Absent  `json:"absent,omitempty"`
 	Findings []console.Finding `json:"findings,omitempty"` // outside every program
@@ -87,6 +90,18 @@ type Cell struct {
 	Wall     time.Duration     `json:"wall_ns"`            // plan to end
 	Guests   Guests            `json:"guests"`
 	Dir      string            `json:"dir"`
+}
+
+// tell says what is wrong with the cell as a whole.
+func (c *Cell) tell(v Verdict, reason string) {
+	c.Own, c.Verdict = Worst(c.Own, v), Worst(c.Verdict, v)
+	c.Reason = cmp.Or(c.Reason, reason)
+}
+
+// tell says what is wrong with the program as a whole.
+func (p *Program) tell(v Verdict, format string, args ...any) {
+	p.Own, p.Verdict = Worst(p.Own, v), Worst(p.Verdict, v)
+	p.Reason = cmp.Or(p.Reason, fmt.Sprintf(format, args...))
 }
 
 // Guests says in how many guests a cell was carried out.

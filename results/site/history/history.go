@@ -114,7 +114,7 @@ func Read(dir string, head results.Run, cells []*verdict.Cell) (*History, []erro
 		if len(kept) == Runs {
 			break
 		}
-		r, err := read(filepath.Join(e.dir, "results.json"))
+		r, err := read(filepath.Join(e.dir, results.ConclusionJSON))
 		if err != nil {
 			errs = append(errs, fmt.Errorf("run %s: %w", e.ID, err))
 			continue
@@ -188,7 +188,7 @@ func neighbours(dir string, head results.Run) ([]neighbour, []error) {
 		if n.Run, err = results.ReadRun(n.dir); err != nil || !n.Started.Before(head.Started) {
 			continue // no run, or none before
 		}
-		if _, err := os.Stat(filepath.Join(n.dir, "results.json")); err == nil && slices.ContainsFunc(n.Cells, func(c string) bool { return slices.Contains(head.Cells, c) }) {
+		if _, err := os.Stat(filepath.Join(n.dir, results.ConclusionJSON)); err == nil && slices.ContainsFunc(n.Cells, func(c string) bool { return slices.Contains(head.Cells, c) }) {
 			all = append(all, n)
 		}
 	}

@@ -275,7 +275,7 @@ func list(dir string) ([]site.Listed, error) {
 	})
 	all = all[:min(len(all), maxShown)]
 	for i := range all {
-		all[i].Verdict = verdictOf(filepath.Join(dir, all[i].Name, "results.json"))
+		all[i].Verdict = verdictOf(filepath.Join(dir, all[i].Name, results.ConclusionJSON))
 	}
 	return all, nil
 }
