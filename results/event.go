@@ -143,6 +143,8 @@ type Absent struct {
 type Broken struct {
 	Name string `json:"name"` // "vfio/build"
 	Err  string `json:"err"`
+
+	Missing []string `json:"missing,omitempty"` // programs that are not there for it, or that this kernel does not have
 }
 
 // Booted says that QEMU was started.

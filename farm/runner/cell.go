@@ -91,6 +91,7 @@ func (r *run) plan(c *prepared) cellPlan {
 			}
 		}
 	}
+	broken, missing := meaning.Broken(c.Cell, facts, c.build)
 	sum := sha256.Sum256([]byte(c.config))
 	return cellPlan{
 		phases: ph,
@@ -123,8 +124,8 @@ func (r *run) plan(c *prepared) cellPlan {
 			Image:    c.image.SHA256,
 			Facts:    facts,
 			Programs: ph.All(),
-			Absent:   absent,
-			Broken:   meaning.Broken(c.Cell, facts, c.build),
+			Absent:   append(absent, missing...),
+			Broken:   broken,
 			Measured: true,
 
 			Isolation: r.isolation(facts),

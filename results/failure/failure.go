@@ -23,6 +23,7 @@ import (
 type Failure struct {
 	Verdict verdict.Verdict `json:"verdict"`
 	Text    string          `json:"text,omitempty"`    // see [Steady]
+	More    []string        `json:"more,omitempty"`    // assertions that failed besides, as they are known; each once, sorted
 	Crashes []Crash         `json:"crashes,omitempty"` // each once, sorted
 }
 
@@ -33,7 +34,26 @@ type Crash struct {
 }
 
 // Of is the failure of a test.
-func Of(t verdict.Test) Failure { return of(t.Verdict, t.Reason, t.Findings) }
+func Of(t verdict.Test) Failure {
+	f := of(t.Verdict, t.Reason, t.Findings)
+	first := assertion(f.Text)
+	for _, line := range t.Diagnostics {
+		text := strings.TrimSpace(strings.TrimPrefix(line, "#"))
+		if !complained.MatchString(text) {
+			continue
+		}
+		if text = assertion(Steady(text)); !strings.HasPrefix(first, text) {
+			f.More = append(f.More, text)
+		}
+	}
+	slices.Sort(f.More)
+	f.More = slices.Compact(f.More)
+	return f
+}
+
+// complained is how a test of ours, kselftest's harness and the compiler begin a
+// line that says what is wrong.
+var complained = regexp.MustCompile(`^[\w./-]+\.(?:go|[chS]):[0-9]+:`)
 
 // OfProgram is the failure of a test program as a whole.
 func OfProgram(p verdict.Program) Failure {

@@ -166,9 +166,14 @@ var (
 	alone      = regexp.MustCompile(`(^|[ (=\[])[-+]?(?:0x)?[0-9][0-9a-f]*\b`)
 )
 
+// assertion is a complaint without what is left out of it.
+func assertion(text string) string {
+	return alone.ReplaceAllString(sourceLine.ReplaceAllString(text, "$1"), "$1#")
+}
+
 // Fingerprint is what a failure of a named result is known by: 12 hex digits
-// of a hash of the name, the assertion without its line number, numbers and
-// whatever else differs from boot to boot, and the kernel's complaints with their innermost
+// of a hash of the name, the assertions without line numbers, numbers and whatever
+// else differs from boot to boot, and the kernel's complaints with their innermost
 // functions. The verdict is no part of it, nor is the cell.
 func (f Failure) Fingerprint(name string) string {
 	h := sha256.New()
@@ -179,7 +184,10 @@ func (f Failure) Fingerprint(name string) string {
 			text = ""
 		}
 	}
-	fmt.Fprintf(h, "%q %q\n", name, alone.ReplaceAllString(sourceLine.ReplaceAllString(text, "$1"), "$1#"))
+	fmt.Fprintf(h, "%q %q\n", name, assertion(text))
+	for _, more := range f.More {
+		fmt.Fprintf(h, "besides %q\n", more)
+	}
 	for _, c := range f.Crashes {
 		fmt.Fprintf(h, "%q %q\n", c.Title, c.Stack)
 	}

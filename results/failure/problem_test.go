@@ -26,6 +26,15 @@ func failed(reason string) verdict.Test {
 	return verdict.Test{Name: "get_pa.PA-02", Verdict: verdict.Fail, Reason: reason}
 }
 
+// besides is a test that complained of more.
+func besides(reason string, more ...string) verdict.Test {
+	t := failed(reason)
+	for _, line := range append([]string{reason}, more...) {
+		t.Diagnostics = append(t.Diagnostics, "# "+line)
+	}
+	return t
+}
+
 func TestFingerprint(t *testing.T) {
 	print := func(t verdict.Test) string { return Of(t).Fingerprint(Name("get_pa", t.Name)) }
 	const text = "get_pa.go:41: GET_PA(0x10000abc) = 0x1a3f000, want 0x1a3fabc"
@@ -48,6 +57,9 @@ func TestFingerprint(t *testing.T) {
 		{"another assertion of that kind", failed("get_pa.go:41: GET_PA(#) = 12, want -1"), true},
 		{"another assertion", failed("get_pa.go:41: errno = EINVAL, want EPERM"), false},
 		{"another test", other, false},
+		{"with the assertion again, of something else", besides(text, "get_pa.go:52: GET_PA(0x10000abc) = 0x1, want 0x2"), true},
+		{"with a line that asserts nothing", besides(text, "mapped 3 pages", "evidence get_pa.PA-02: asserts=4"), true},
+		{"with another assertion besides", besides(text, "get_pa.go:60: errno = EINVAL, want EPERM"), false},
 		{"with a warning besides", verdict.Test{Name: "get_pa.PA-02", Verdict: verdict.Fail, Reason: text, Findings: warned(t, "f").Findings}, false},
 	} {
 		if got := print(c.test); (got == base) != c.same {

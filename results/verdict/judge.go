@@ -44,9 +44,13 @@ func Judge(rec *results.Record) (*Cell, error) {
 	}
 	for _, b := range rec.Planned.Broken {
 		// It left no output; a number of its own keeps it from being taken for another.
+		reason := firstLine(b.Err)
+		if len(b.Missing) > 0 {
+			reason += "; without " + strings.Join(b.Missing, " ")
+		}
 		cell.Programs = append(cell.Programs, Program{
 			ID: uint32(len(cell.Programs) + 1), Name: b.Name, Verdict: Fail,
-			Tests: []Test{{Name: "compiles", Verdict: Fail, Reason: firstLine(b.Err), Diagnostics: strings.Split(b.Err, "\n")}},
+			Tests: []Test{{Name: "compiles", Verdict: Fail, Reason: reason, Diagnostics: strings.Split(b.Err, "\n")}},
 		})
 		cell.Verdict = Worst(cell.Verdict, Fail)
 	}

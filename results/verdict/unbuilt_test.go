@@ -48,11 +48,11 @@ func TestUnbuilt(t *testing.T) {
 // Selftests that do not compile are a failure of their own beside what the
 // guests did.
 func TestBroken(t *testing.T) {
-	c := judgeUnbooted(t, results.Planned{Cell: "c", Broken: []results.Broken{{Name: "vfio/build", Err: "a.c:7: error: no\n  7 | x"}}})
+	c := judgeUnbooted(t, results.Planned{Cell: "c", Broken: []results.Broken{{Name: "vfio/build", Err: "a.c:7: error: no\n  7 | x", Missing: []string{"a", "b"}}}})
 	if len(c.Programs) != 1 {
 		t.Fatalf("%+v", c)
 	}
-	if p := c.Programs[0]; p.Name != "vfio/build" || p.Verdict != Fail || len(p.Tests) != 1 || p.Tests[0].Verdict != Fail || p.Tests[0].Reason != "a.c:7: error: no" {
+	if p := c.Programs[0]; p.Name != "vfio/build" || p.Verdict != Fail || len(p.Tests) != 1 || p.Tests[0].Verdict != Fail || p.Tests[0].Reason != "a.c:7: error: no; without a b" {
 		t.Errorf("%+v", p)
 	}
 }

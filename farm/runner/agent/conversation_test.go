@@ -250,6 +250,13 @@ func TestConversation(t *testing.T) {
 			ask(c, 2, wire.Request{Do: wire.ReadMemory, Length: 1})
 			pong(c)
 		}, verdict.Infra, "request 2 of program 1, out of turn"},
+		{"questions without an ear for the answers", 1, func(t *testing.T, c *wire.Conn, _ net.Conn, _ io.Writer) {
+			upTo(t, c)
+			for n := range uint32(4) {
+				ask(c, n+1, wire.Request{Do: wire.ReadMemory, Length: 1})
+				time.Sleep(20 * time.Millisecond) // the host has the answer meanwhile, and cannot send it
+			}
+		}, verdict.Infra, "request 3 of program 1, out of turn"},
 		{"the same question twice", 1, func(t *testing.T, c *wire.Conn, _ net.Conn, _ io.Writer) {
 			upTo(t, c)
 			ask(c, 1, wire.Request{Do: wire.ReadMemory, Length: 1})

@@ -160,19 +160,25 @@ func leftOut(c matrix.Cell, facts contract.Facts, known contract.Kselftest, even
 }
 
 // Broken are the suites of the kernel's own test programs that do not compile,
-// if the cell would have run a program that is missing for it.
-func Broken(c matrix.Cell, facts contract.Facts, b *kernels.Build) []results.Broken {
-	var list []results.Broken
+// if the cell would have run a program that is missing for it, and those programs.
+func Broken(c matrix.Cell, facts contract.Facts, b *kernels.Build) (list []results.Broken, absent []results.Absent) {
 	for _, u := range b.Unbuilt {
-		if slices.ContainsFunc(contract.Kselftests, func(k contract.Kselftest) bool {
-			run, evenOff := c.Selection.Kselftest(k.Suite, k.Program)
-			return k.Suite == u.Suite && run && leftOut(c, facts, k, evenOff) == "" &&
-				!slices.ContainsFunc(b.Selftests, func(t kernels.Selftest) bool { return t.Suite == k.Suite && t.Name == k.Program })
-		}) {
-			list = append(list, results.Broken{Name: u.Suite + "/build", Err: u.Err})
+		bad := results.Broken{Name: u.Suite + "/build", Err: u.Err}
+		var mine []results.Absent
+		for _, k := range contract.Kselftests {
+			if k.Suite != u.Suite || slices.ContainsFunc(b.Selftests, func(t kernels.Selftest) bool { return t.Suite == k.Suite && t.Name == k.Program }) {
+				continue
+			}
+			bad.Missing = append(bad.Missing, k.Program)
+			if run, evenOff := c.Selection.Kselftest(k.Suite, k.Program); run && leftOut(c, facts, k, evenOff) == "" {
+				mine = append(mine, results.Absent{Name: k.Suite + "/" + k.Program, Reason: bad.Name + " failed"})
+			}
+		}
+		if len(mine) > 0 {
+			list, absent = append(list, bad), append(absent, mine...)
 		}
 	}
-	return list
+	return list, absent
 }
 
 // preferred is the device that the kernel's selftests are run on: one behind

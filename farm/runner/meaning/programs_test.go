@@ -145,9 +145,18 @@ func TestBrokenSelftests(t *testing.T) {
 		if err := CheckKselftests(cell, b); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		got := Broken(cell, c.facts, b)
-		if (len(got) == 1) != c.want || c.want && got[0] != (results.Broken{Name: "vfio/build", Err: "x.c:1: error"}) {
-			t.Errorf("%s: %v", name, got)
+		got, absent := Broken(cell, c.facts, b)
+		if (len(got) == 1) != c.want || (len(absent) > 0) != c.want {
+			t.Errorf("%s: %v, absent %v", name, got, absent)
+		}
+		if !c.want {
+			continue
+		}
+		if one := got[0]; one.Name != "vfio/build" || one.Err != "x.c:1: error" || !slices.Contains(one.Missing, "vfio_pci_device_test") || len(one.Missing) < len(absent) {
+			t.Errorf("%s: %v", name, one)
+		}
+		if !slices.Contains(absent, results.Absent{Name: "vfio/vfio_pci_device_test", Reason: "vfio/build failed"}) {
+			t.Errorf("%s: absent: %v", name, absent)
 		}
 	}
 }
