@@ -3,7 +3,6 @@
 package site
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -36,7 +35,7 @@ func nameCells(cells []*verdict.Cell) names {
 		k, m := halves(c.Name)
 		kernelOf[k], machineOf[m] = kernel(c), machine(c)
 	}
-	used := make(map[string]int)
+	alike := make(map[string][]int)
 	for i, c := range cells {
 		k, m := halves(c.Name)
 		_, one := kernelOf[k]
@@ -51,11 +50,35 @@ func nameCells(cells []*verdict.Cell) names {
 			continue
 		}
 		n.whole[i] = strings.TrimSpace(n.kernel[i] + " IOMMU " + n.machine[i])
-		used[n.whole[i]]++
+		alike[n.whole[i]] = append(alike[n.whole[i]], i)
 	}
-	for i, c := range cells {
-		if used[n.whole[i]] > 1 { // by something that no report knows of
-			n.kernel[i], n.machine[i], n.whole[i] = "", c.Name, c.Name
+	for _, same := range alike {
+		if len(same) == 1 {
+			continue
+		}
+		// By something that no report knows of, as what was asked for.
+		every := make(map[string]int)
+		for _, i := range same {
+			for _, word := range strings.Split(cells[i].Name, "_") {
+				every[word]++
+			}
+		}
+		told := make(map[string]bool)
+		own := make([]string, len(same))
+		for j, i := range same {
+			for _, word := range strings.Split(cells[i].Name, "_") {
+				if every[word] < len(same) {
+					own[j] += " " + word
+				}
+			}
+			told[own[j]] = true
+		}
+		for j, i := range same {
+			if len(told) < len(same) { // words in another order, or one twice
+				own[j] = " " + cells[i].Name
+			}
+			n.machine[i] += own[j]
+			n.whole[i] += own[j]
 		}
 	}
 	return n
@@ -107,10 +130,12 @@ func parts(cells []*verdict.Cell) (kernel, machine part) {
 		}
 	}
 	machines = append(machines, func(c *verdict.Cell) string { return c.Machine.Topology })
-	privileges := func(c *verdict.Cell) string { return string(cmp.Or(c.Machine.Privileges, contract.Root)) }
-	if slices.ContainsFunc(cells, func(c *verdict.Cell) bool { return privileges(c) != string(contract.Root) }) {
-		machines = append(machines, privileges)
-	}
+	machines = append(machines, func(c *verdict.Cell) string {
+		if c.Machine.Privileges == contract.Root {
+			return ""
+		}
+		return string(c.Machine.Privileges)
+	})
 	// tells says whether a word tells cells apart that have the same name so far.
 	tells := func(p part) bool {
 		words := make(map[string]string)

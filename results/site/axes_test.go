@@ -35,7 +35,9 @@ func TestNames(t *testing.T) {
 		"what is told anyway": {[]*verdict.Cell{cellOf("a", "s", "c", "none"), cellOf("b", "s", "c", "intel", memory(5))}, []string{"IOMMU none", "IOMMU intel"}},
 		"what is not":         {[]*verdict.Cell{cellOf("a", "s", "c", "none", memory(1)), cellOf("b", "s", "c", "none", memory(5))}, []string{"IOMMU none 1 MiB", "IOMMU none 5 MiB"}},
 		"parameters":          {[]*verdict.Cell{cellOf("a", "s", "c", "none"), cellOf("b", "s", "c", "none", parameter)}, []string{"IOMMU none", "IOMMU none intremap=off"}},
-		"nothing tells":       {[]*verdict.Cell{cellOf("a", "s", "c", "none"), cellOf("b", "s", "c", "none")}, []string{"a", "b"}},
+		"nothing tells":       {[]*verdict.Cell{cellOf("a", "s", "c", "none"), cellOf("b", "s", "c", "none")}, []string{"IOMMU none a", "IOMMU none b"}},
+		"what was asked for":  {[]*verdict.Cell{cellOf("s_c_n", "s", "c", "none"), cellOf("s_c_n_nightly", "s", "c", "none")}, []string{"IOMMU none", "IOMMU none nightly"}},
+		"the same words":      {[]*verdict.Cell{cellOf("a_b", "s", "c", "none"), cellOf("b_a", "s", "c", "none")}, []string{"IOMMU none a_b", "IOMMU none b_a"}},
 		"no record":           {[]*verdict.Cell{cellOf("s_c_n", "s", "c", "none"), cellOf("s_d_i", "s", "d", "intel"), {Name: "s_c_i"}, {Name: "other"}}, []string{"c IOMMU none", "d IOMMU intel", "c IOMMU intel", "other"}},
 	} {
 		if got := nameCells(c.cells).whole; !slices.Equal(got, c.want) {
