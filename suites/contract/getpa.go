@@ -27,7 +27,7 @@ var getPA = []Statement{
 	},
 	{
 		ID: "PA-04", Suite: "get_pa",
-		Promise:  "A 2 MiB hugepage mapped as one area is one run: 0x200000 bytes, and 0x1ff001 from offset 0xfff.",
+		Promise:  "A 2 MiB hugepage mapped as one area is one run: 0x200000 bytes, and 0x1ff001 from offset 0xfff. Those that are neighbours in memory are one run.",
 		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:907-932"},
 		Requires: also(onNoiommu, Hugepages),
 		Evidence: []string{"IOMMU_IOAS_MAP", "IOMMU_IOAS_NOIOMMU_GET_PA", "pagemap.reads"},

@@ -3,8 +3,10 @@
 package lab
 
 import (
+	"cmp"
 	"encoding/binary"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"unsafe"
@@ -68,29 +70,24 @@ func (t *T) HugeMemfd(n int) (fd int, m *Memory) {
 	return fd, t.mmap(0, fd, n*HugeSize, unix.MAP_SHARED|unix.MAP_POPULATE)
 }
 
-// HugeRun maps two hugepages side by side that are neighbours in physical memory
-// too. The test ends when the kernel has no such two among a few.
-func (t *T) HugeRun() *Memory {
-	const few = 16
-	fd, all := t.HugeMemfd(few)
+// HugeRow maps n hugepages in the order of their physical addresses: those that
+// are neighbours in memory are side by side.
+func (t *T) HugeRow(n int) *Memory {
+	fd, all := t.HugeMemfd(n)
 	pas := all.Pagemap()
-	for i := range few {
-		for j := range few {
-			if pas.PA(j*HugeSize) != pas.PA(i*HugeSize)+HugeSize {
-				continue
-			}
-			room := t.reserve(3*HugeSize, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
-			m := room.Part(int(-room.VA()%HugeSize), 2*HugeSize)
-			for slot, page := range []int{i, j} {
-				_, err := unix.MmapPtr(fd, int64(page*HugeSize), unsafe.Pointer(&m.Bytes[slot*HugeSize]), HugeSize,
-					unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_POPULATE|unix.MAP_FIXED)
-				t.Must(err, "mmap hugepage %d over slot %d", page, slot)
-			}
-			return m
-		}
+	order := make([]int, n)
+	for i := range order {
+		order[i] = i
 	}
-	t.Fatalf("of %d hugepages no two are neighbours in memory", few)
-	return nil
+	slices.SortFunc(order, func(i, j int) int { return cmp.Compare(pas.PA(i*HugeSize), pas.PA(j*HugeSize)) })
+	room := t.reserve((n+1)*HugeSize, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	m := room.Part(int(-room.VA()%HugeSize), n*HugeSize)
+	for slot, page := range order {
+		_, err := unix.MmapPtr(fd, int64(page*HugeSize), unsafe.Pointer(&m.Bytes[slot*HugeSize]), HugeSize,
+			unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_POPULATE|unix.MAP_FIXED)
+		t.Must(err, "mmap hugepage %d over slot %d", page, slot)
+	}
+	return m
 }
 
 // Scattered maps n pages of 4 KiB, of which those side by side are mostly no

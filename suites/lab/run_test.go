@@ -68,7 +68,7 @@ ok 1 get_pa.PA-01
 not ok 2 get_pa.PA-02
 ok 3 iommu_present.IP-01 # SKIP requires iommu
 # PA-04: the test asserted nothing
-# PA-04 promises: A 2 MiB hugepage mapped as one area is one run: 0x200000 bytes, and 0x1ff001 from offset 0xfff.
+# PA-04 promises: A 2 MiB hugepage mapped as one area is one run: 0x200000 bytes, and 0x1ff001 from offset 0xfff. Those that are neighbours in memory are one run.
 # evidence get_pa.PA-04: asserts=0
 not ok 4 get_pa.PA-04
 # Totals: pass:1 fail:2 xfail:0 xpass:0 skip:1 error:0
