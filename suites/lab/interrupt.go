@@ -58,6 +58,13 @@ func (e *Event) Expect(what string, args ...any) {
 	Equal(e.t, e.Signals(), 1, "%s: signals", fmt.Sprintf(what, args...))
 }
 
+// ExpectAny waits for a signal and asserts that there was one, or more of what
+// the kernel repeats.
+func (e *Event) ExpectAny(what string, args ...any) {
+	readable(e.Fd(), time.Now().Add(Patience(eventLimit)))
+	Above(e.t, e.Signals(), 0, "%s: signals", fmt.Sprintf(what, args...))
+}
+
 // readable waits until fd can be read, and says whether it can.
 func readable(fd int, deadline time.Time) bool {
 	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
