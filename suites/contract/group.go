@@ -131,7 +131,7 @@ var group = []Statement{
 		Promise:  "The group gives several descriptors of one device, whatever the container, and the last one closed releases it.",
 		Source:   []string{"drivers/vfio/vfio_main.c:599-620", "drivers/vfio/vfio_main.c:421-471"},
 		Requires: onGroup,
-		Evidence: []string{"VFIO_GROUP_GET_DEVICE_FD", "VFIO_DEVICE_GET_INFO", "VFIO_GROUP_UNSET_CONTAINER"},
+		Evidence: []string{"VFIO_GROUP_GET_DEVICE_FD", "VFIO_DEVICE_GET_INFO", "VFIO_GROUP_UNSET_CONTAINER", "pci.unbind", "kmsg.reads"},
 	},
 	{
 		ID: "GR-18", Suite: "group",

@@ -3,6 +3,8 @@
 package group
 
 import (
+	"fmt"
+
 	"golang.org/x/sys/unix"
 
 	"noiommu-farm/suites/lab"
@@ -20,19 +22,26 @@ func unbindInUse(t *lab.T, d *lab.Device, k kind, who string) {
 	}
 	log := t.KernelLog()
 	unbinding := t.StartUnbind(d)
-	log.Await(d.BDF, "No device request channel registered, blocked until released by user")
+	messages := log.Await(d.BDF, "No device request channel registered, blocked until released by user")
 	another, err := group.DeviceFd(d)
 	t.Fails(err, unix.ENODEV, "%s: VFIO_GROUP_GET_DEVICE_FD while the unbind waits", who)
 	if err == nil {
 		t.Must(another.Close(), "close the device")
 	}
-	for _, dev := range devs {
+	// What the kernel says when it waits no more.
+	expect := func(want int, when string) {
+		messages = append(messages, log.Messages()...)
+		lab.Equal(t, lab.Count(messages, d.BDF, "Removing from iommu group"), want, "%s: messages that the device leaves its group, %s", who, when)
+	}
+	for i, dev := range devs {
 		_, err := dev.Info()
 		t.OK(err, "%s: VFIO_DEVICE_GET_INFO while the unbind waits", who)
 		lab.Equal(t, unbinding.Waits(), true, "%s: the unbind waits while the device is open", who)
+		expect(0, fmt.Sprintf("with %d open", len(devs)-i))
 		t.Must(dev.Close(), "close the device")
 	}
 	t.Must(unbinding.Wait(), "%s: unbind, after the device was closed", who)
+	expect(1, "unbound")
 
 	// The open group has lost its device for good. The unbind took it out of a
 	// native container, an iommufd it can leave; and none takes it again.

@@ -150,8 +150,15 @@ type Unbinding struct {
 	done chan error
 }
 
-// Waits says whether it has not ended yet.
-func (u *Unbinding) Waits() bool { return len(u.done) == 0 }
+// Waits says whether it has not ended. It sleeps first: an unbind that nothing
+// holds up must get its turn to end, on one processor too.
+func (u *Unbinding) Waits() bool {
+	time.Sleep(Patience(turn))
+	return len(u.done) == 0
+}
+
+// turn is long for an unbind of a device that nobody has open.
+const turn = 20 * time.Millisecond
 
 // Wait waits for its end, for as long as [T.Unbind] does.
 func (u *Unbinding) Wait() error {
