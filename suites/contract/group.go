@@ -154,4 +154,11 @@ var group = []Statement{
 		Requires: onGroup,
 		Evidence: []string{"VFIO_GROUP_GET_DEVICE_FD", "VFIO_DEVICE_GET_INFO", "open:EBUSY", "open"},
 	},
+	{
+		ID: "GR-21", Suite: "group",
+		Promise:  "Of two no-IOMMU groups in a native container the first to leave takes nothing from the other: its device works and can be opened anew, and VFIO_SET_IOMMU is EINVAL as before.",
+		Source:   []string{"drivers/vfio/container.c:490-496"},
+		Requires: also(onNative, TwoDevices),
+		Evidence: []string{"VFIO_GROUP_UNSET_CONTAINER", "VFIO_GROUP_UNSET_CONTAINER:EBUSY", "VFIO_DEVICE_GET_INFO", "VFIO_GROUP_GET_DEVICE_FD", "VFIO_SET_IOMMU:EINVAL"},
+	},
 }

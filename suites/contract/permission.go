@@ -84,4 +84,18 @@ var permission = []Statement{
 		Requires: also(onNoiommu, Lockdown),
 		Evidence: []string{"sysfs.writes:EPERM", "pci.bind", "IOMMU_IOAS_MAP", "IOMMU_IOAS_NOIOMMU_GET_PA", "mmap"},
 	},
+	{
+		ID: "PE-12", Suite: "permission",
+		Promise:  "In a user namespace CAP_SYS_RAWIO counts for nothing in a native container: VFIO_GROUP_SET_CONTAINER, VFIO_SET_IOMMU and VFIO_GROUP_GET_DEVICE_FD are EPERM.",
+		Source:   []string{"drivers/vfio/container.c:424-425", "drivers/vfio/container.c:36-37", "drivers/vfio/container.c:514-515"},
+		Requires: []Requirement{Group, NativeContainer, Noiommu, UnsafeMode, NoIOMMU, UserNamespaces},
+		Evidence: []string{"unshare", "capget", "VFIO_GROUP_SET_CONTAINER:EPERM", "VFIO_SET_IOMMU:EPERM", "VFIO_GROUP_GET_DEVICE_FD:EPERM", "VFIO_GROUP_GET_DEVICE_FD"},
+	},
+	{
+		ID: "PE-13", Suite: "permission",
+		Promise:  "In a user namespace CAP_SYS_RAWIO counts for nothing in a compat container: it takes a no-IOMMU group, but VFIO_SET_IOMMU and VFIO_GROUP_GET_DEVICE_FD are EPERM.",
+		Source:   []string{"drivers/iommu/iommufd/vfio_compat.c:321-326", "drivers/vfio/group.c:193-204"},
+		Requires: also(onCompat, UserNamespaces),
+		Evidence: []string{"unshare", "capget", "VFIO_GROUP_SET_CONTAINER", "VFIO_SET_IOMMU:EPERM", "VFIO_GROUP_GET_DEVICE_FD:EPERM", "VFIO_GROUP_GET_DEVICE_FD"},
+	},
 }

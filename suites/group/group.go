@@ -36,6 +36,7 @@ var Tests = []lab.Test{
 	{ID: "GR-18", Run: openIsLogged},
 	{ID: "GR-19", Run: compatNoObject},
 	{ID: "GR-20", Run: closeInAnyOrder},
+	{ID: "GR-21", Run: oneOfTwoLeaves},
 }
 
 const (

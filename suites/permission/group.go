@@ -54,9 +54,6 @@ func openGroup(t *lab.T) {
 // PE-03: every step of the native container asks again.
 func container(t *lab.T) {
 	for _, d := range t.Devices {
-		if t.Facts.Config.UserNS {
-			containerInNamespace(t, d, t.OpenContainer(), unix.EPERM)
-		}
 		group, container := t.OpenGroup(d), t.OpenContainer()
 		for _, step := range []struct {
 			name string
@@ -78,12 +75,7 @@ func container(t *lab.T) {
 
 // PE-04: the compat container asks later than the native one.
 func compatContainer(t *lab.T) {
-	containers := []func() *lab.Container{func() *lab.Container { return t.IOMMUFD().Container() }}
-	if t.Facts.Config.CompatContainer {
-		containers = append(containers, t.OpenContainer)
-	}
-	for i := range len(t.Devices) * len(containers) {
-		d, container := t.Devices[i/len(containers)], containers[i%len(containers)]()
+	everyCompat(t, func(d *lab.Device, container *lab.Container) {
 		group := t.OpenGroup(d)
 		t.WithCaps(lab.AllCaps&^lab.RawIO, func() {
 			t.OK(group.SetContainer(container.Fd()), "%s: VFIO_GROUP_SET_CONTAINER without CAP_SYS_RAWIO", d.Model)
@@ -98,8 +90,16 @@ func compatContainer(t *lab.T) {
 			t.Must(dev.Close(), "close the device")
 		})
 		t.Must(group.Close(), "close the group")
-		if t.Facts.Config.UserNS {
-			containerInNamespace(t, d, containers[i%len(containers)](), 0)
+	})
+}
+
+// everyCompat runs f for each device and a compat container by each way that
+// the kernel has.
+func everyCompat(t *lab.T, f func(d *lab.Device, container *lab.Container)) {
+	for _, d := range t.Devices {
+		f(d, t.IOMMUFD().Container())
+		if t.Facts.Config.CompatContainer {
+			f(d, t.OpenContainer())
 		}
 	}
 }

@@ -77,10 +77,22 @@ func userNamespace(t *lab.T) {
 	}
 }
 
-// containerInNamespace is the part of PE-03 and PE-04 about user namespaces:
-// their CAP_SYS_RAWIO counts for nothing in a container either. set is what
-// VFIO_GROUP_SET_CONTAINER answers there.
-func containerInNamespace(t *lab.T, d *lab.Device, container *lab.Container, set unix.Errno) {
+// PE-12: a user namespace's CAP_SYS_RAWIO counts for nothing in a native
+// container.
+func containerInNamespace(t *lab.T) {
+	for _, d := range t.Devices {
+		stepsInNamespace(t, d, t.OpenContainer(), unix.EPERM)
+	}
+}
+
+// PE-13: nor in a compat container, which takes the group nevertheless.
+func compatInNamespace(t *lab.T) {
+	everyCompat(t, func(d *lab.Device, container *lab.Container) { stepsInNamespace(t, d, container, 0) })
+}
+
+// stepsInNamespace asserts what each step to a device answers in a user
+// namespace; set is that of VFIO_GROUP_SET_CONTAINER.
+func stepsInNamespace(t *lab.T, d *lab.Device, container *lab.Container, set unix.Errno) {
 	p := puppet.New(t)
 	group := t.OpenGroup(d)
 	g, c := p.Take(group.File), p.Take(container.File)

@@ -26,6 +26,8 @@ var Tests = []lab.Test{
 	{ID: "PE-09", Run: fileModes},
 	{ID: "PE-10", Run: lockedMemory},
 	{ID: "PE-11", Run: lockdown},
+	{ID: "PE-12", Run: containerInNamespace},
+	{ID: "PE-13", Run: compatInNamespace},
 }
 
 const (
