@@ -158,8 +158,8 @@ var Families = []struct {
 	Prefix string
 	Size   int
 }{
-	{"KC", 12}, {"ND", 16}, {"GR", 21}, {"CD", 15}, {"IA", 19}, {"PA", 20}, {"DM", 9},
-	{"IR", 7}, {"PE", 13}, {"LC", 11}, {"CX", 11}, {"IP", 11}, {"TL", 6}, {"ST", 10},
+	{"KC", 12}, {"ND", 16}, {"GR", 22}, {"CD", 16}, {"IA", 19}, {"PA", 20}, {"DM", 9},
+	{"IR", 8}, {"PE", 14}, {"LC", 11}, {"CX", 11}, {"IP", 11}, {"TL", 6}, {"ST", 10},
 }
 
 // family is the place of a statement's prefix among them; -1 for none.

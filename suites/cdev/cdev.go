@@ -30,6 +30,7 @@ var Tests = []lab.Test{
 	{ID: "CD-13", Run: iommufdClosedFirst},
 	{ID: "CD-14", Run: noIsolatedMSI},
 	{ID: "CD-15", Run: passedOn},
+	{ID: "CD-16", Run: failedBindLosesNothing},
 }
 
 // CD-01: before the bind everything is EINVAL; after it the same calls work.

@@ -115,4 +115,11 @@ var cdev = []Statement{
 		Requires: onNoiommu,
 		Evidence: []string{"VFIO_DEVICE_BIND_IOMMUFD", "VFIO_DEVICE_BIND_IOMMUFD:EINVAL", "VFIO_DEVICE_GET_INFO"},
 	},
+	{
+		ID: "CD-16", Suite: "cdev",
+		Promise:  "A bind that fails, be it with a wrong file or because the id cannot be said, loses no object and keeps no iommufd.",
+		Source:   []string{"drivers/vfio/device_cdev.c:170-179"},
+		Requires: also(onNoiommu, Edu, LeakCheck),
+		Evidence: []string{"VFIO_DEVICE_BIND_IOMMUFD:EBADFD", "VFIO_DEVICE_BIND_IOMMUFD:EFAULT", "leak.checks"},
+	},
 }

@@ -107,6 +107,7 @@ func TestEvidenceIsPossible(t *testing.T) {
 		needs("IOMMU_IOAS_NOIOMMU_GET_PA", NoiommuCdev)
 		needs("VFIO_DEVICE_BIND_IOMMUFD", NoiommuCdev, Cdev)
 		needs("VFIO_GROUP_SET_CONTAINER", Group)
+		needs("leak.checks", LeakCheck)
 	}
 }
 

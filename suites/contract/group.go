@@ -100,7 +100,7 @@ var group = []Statement{
 	},
 	{
 		ID: "GR-13", Suite: "group",
-		Promise:  "An iommufd with a compat IOAS takes no no-IOMMU group (EINVAL), and one that gets it afterwards gives no device (EPERM) until it is cleared. One that is refused is let go.",
+		Promise:  "An iommufd with a compat IOAS takes no no-IOMMU group (EINVAL), and one that gets it afterwards gives no device (EPERM) until it is cleared.",
 		Source:   []string{"drivers/iommu/iommufd/vfio_compat.c:55-68", "drivers/vfio/group.c:193-204"},
 		Requires: onCompat,
 		Evidence: []string{"IOMMU_VFIO_IOAS", "VFIO_GROUP_SET_CONTAINER:EINVAL", "VFIO_GROUP_GET_DEVICE_FD:EPERM", "VFIO_GROUP_GET_DEVICE_FD"},
@@ -149,7 +149,7 @@ var group = []Statement{
 	},
 	{
 		ID: "GR-20", Suite: "group",
-		Promise:  "Container, group and device can be closed in any order, in each kind of container: the device works until it is closed, and then the group can be opened again, of a compat container as soon as the group is closed. A container that was left is let go.",
+		Promise:  "Container, group and device can be closed in any order, in each kind of container: the device works until it is closed, and then the group can be opened again, of a compat container as soon as the group is closed.",
 		Source:   []string{"drivers/vfio/group.c:438-480", "drivers/vfio/group.c:81-105"},
 		Requires: onGroup,
 		Evidence: []string{"VFIO_GROUP_GET_DEVICE_FD", "VFIO_DEVICE_GET_INFO", "open:EBUSY", "open"},
@@ -160,5 +160,12 @@ var group = []Statement{
 		Source:   []string{"drivers/vfio/container.c:490-496"},
 		Requires: also(onNative, TwoDevices),
 		Evidence: []string{"VFIO_GROUP_UNSET_CONTAINER", "VFIO_GROUP_UNSET_CONTAINER:EBUSY", "VFIO_DEVICE_GET_INFO", "VFIO_GROUP_GET_DEVICE_FD", "VFIO_SET_IOMMU:EINVAL"},
+	},
+	{
+		ID: "GR-22", Suite: "group",
+		Promise:  "A container of any kind that a group left, with VFIO_GROUP_UNSET_CONTAINER or by being closed, is let go, and so is an iommufd that was refused; a VFIO_GROUP_GET_DEVICE_FD that fails loses nothing.",
+		Source:   []string{"drivers/vfio/group.c:81-105", "drivers/vfio/group.c:122-160", "drivers/vfio/group.c:438-480"},
+		Requires: also(onGroup, LeakCheck),
+		Evidence: []string{"VFIO_GROUP_SET_CONTAINER", "VFIO_GROUP_UNSET_CONTAINER", "VFIO_GROUP_GET_DEVICE_FD:EINVAL", "leak.checks"},
 	},
 }

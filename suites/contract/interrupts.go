@@ -34,7 +34,7 @@ var interrupts = []Statement{
 	},
 	{
 		ID: "IR-05", Suite: "interrupts",
-		Promise:  "INTx, MSI and MSI-X exclude each other and can be switched any number of times; disarmed or closed, no interrupt of the device is left in /proc/interrupts, and no eventfd is kept.",
+		Promise:  "INTx, MSI and MSI-X exclude each other and can be switched any number of times; disarmed or closed, no interrupt of the device is left in /proc/interrupts.",
 		Source:   []string{"drivers/vfio/pci/vfio_pci_intrs.c:634-733"},
 		Requires: also(onEither, Unremapped),
 		Evidence: []string{"irq.events", "VFIO_DEVICE_SET_IRQS", "VFIO_DEVICE_SET_IRQS:EINVAL", "proc.reads"},
@@ -52,5 +52,12 @@ var interrupts = []Statement{
 		Source:   []string{"drivers/iommu/iommufd/device.c:283-292", "drivers/vfio/container.c:260-325"},
 		Requires: also(onEither, Unremapped),
 		Evidence: []string{"irq.events", "VFIO_DEVICE_SET_IRQS", "proc.reads"},
+	},
+	{
+		ID: "IR-08", Suite: "interrupts",
+		Promise:  "An interrupt that is disarmed, or armed with another eventfd, keeps none that it had, of whatever index.",
+		Source:   []string{"drivers/vfio/pci/vfio_pci_intrs.c:634-822"},
+		Requires: also(onEither, Unremapped, LeakCheck),
+		Evidence: []string{"VFIO_DEVICE_SET_IRQS", "leak.checks"},
 	},
 }

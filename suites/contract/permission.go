@@ -98,4 +98,11 @@ var permission = []Statement{
 		Requires: also(onCompat, UserNamespaces),
 		Evidence: []string{"unshare", "capget", "VFIO_GROUP_SET_CONTAINER", "VFIO_SET_IOMMU:EPERM", "VFIO_GROUP_GET_DEVICE_FD:EPERM", "VFIO_GROUP_GET_DEVICE_FD"},
 	},
+	{
+		ID: "PE-14", Suite: "permission",
+		Promise:  "An open of the cdev that is refused for want of CAP_SYS_RAWIO loses no object.",
+		Source:   []string{"drivers/vfio/device_cdev.c:27-60"},
+		Requires: also(onNoiommu, LeakCheck),
+		Evidence: []string{"open:EPERM", "capset", "leak.checks"},
+	},
 }

@@ -8,7 +8,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noiommu-farm/suites/lab"
-	"noiommu-farm/suites/leak"
 	"noiommu-farm/suites/uapi"
 )
 
@@ -131,21 +130,6 @@ func compatIOAS(t *lab.T) {
 		t.Must(dev.Close(), "close the device")
 		t.Must(group.Close(), "close the group")
 		t.OK(fd.Destroy(ioas.ID), "%s: IOMMU_DESTROY(ioas)", who)
-	})
-
-	// A refused iommufd is let go.
-	everyCompat(t, func(d *lab.Device, c compat, who string) {
-		group := t.OpenGroup(d)
-		slab := leak.CountSlab(t)
-		for range slab.Rounds(rounds) {
-			fd := c.open()
-			_, err := fd.VFIOIOAS(uapi.IOMMU_VFIO_IOAS_SET, fd.IOAS().ID)
-			t.Must(err, "%s: IOMMU_VFIO_IOAS(SET)", who)
-			t.Fails(group.SetContainer(fd.Fd()), unix.EINVAL, "%s: VFIO_GROUP_SET_CONTAINER with a compat IOAS", who)
-			t.Must(fd.Close(), "close the iommufd")
-		}
-		slab.Flat(rounds*3/4, "after refused iommufds")
-		t.Must(group.Close(), "close the group")
 	})
 }
 

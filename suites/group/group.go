@@ -37,6 +37,7 @@ var Tests = []lab.Test{
 	{ID: "GR-19", Run: compatNoObject},
 	{ID: "GR-20", Run: closeInAnyOrder},
 	{ID: "GR-21", Run: oneOfTwoLeaves},
+	{ID: "GR-22", Run: nothingKept},
 }
 
 const (

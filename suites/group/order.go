@@ -6,11 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"noiommu-farm/suites/lab"
-	"noiommu-farm/suites/leak"
 )
-
-// rounds are as many as show what is lost in each of them.
-const rounds = 32
 
 // GR-20: the files can be closed in any order; the device keeps what it needs.
 func closeInAnyOrder(t *lab.T) {
@@ -49,27 +45,6 @@ func closeInAnyOrder(t *lab.T) {
 			}
 		}
 	}
-	for _, kind := range kinds(t) {
-		nothingKept(t, d, kind)
-	}
 	t.Must(t.Unbind(d), "unbind %s", d.BDF)
 	t.Must(t.Bind(d), "bind %s", d.BDF)
-}
-
-// nothingKept asserts that a container is let go however a group leaves it, and
-// that a refused open of a device loses nothing.
-func nothingKept(t *lab.T, d *lab.Device, kind kind) {
-	slab := leak.CountSlab(t)
-	for range slab.Rounds(rounds) {
-		g, left, held := t.OpenGroup(d), kind.open(), kind.open()
-		_, err := g.DeviceFd(d)
-		t.Fails(err, unix.EINVAL, "%s: VFIO_GROUP_GET_DEVICE_FD without a container", kind.name)
-		t.Must(g.SetContainer(left.Fd()), "%s: VFIO_GROUP_SET_CONTAINER", kind.name)
-		t.Must(g.UnsetContainer(), "%s: VFIO_GROUP_UNSET_CONTAINER", kind.name)
-		t.Must(g.SetContainer(held.Fd()), "%s: VFIO_GROUP_SET_CONTAINER of another", kind.name)
-		t.Must(g.Close(), "close the group")
-		t.Must(left.Close(), "close the container that was left")
-		t.Must(held.Close(), "close the container that the group was closed in")
-	}
-	slab.Flat(rounds*3/4, kind.name+": after containers were left")
 }

@@ -41,7 +41,8 @@ type cache struct {
 
 // CountSlab counts them, after what the processors keep for themselves was
 // given back. With KASAN, which holds freed objects back for a while, nothing
-// is counted: there [None] tells more.
+// is counted: there it is for [None] to tell. So a statement whose test counts
+// requires contract.LeakCheck, and the test calls both.
 func CountSlab(t *lab.T) *Slab {
 	s := &Slab{t: t}
 	if t.Facts.Meets(contract.KASAN) {

@@ -9,7 +9,7 @@ import (
 )
 
 // LC-05: binding again and again changes nothing. It is done with edu, which
-// is not reset each time.
+// is not reset each time, unless it is alone behind a port.
 func rebind(t *lab.T) {
 	t.NoWarning()
 	const rounds = 200
