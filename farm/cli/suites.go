@@ -124,7 +124,7 @@ func counted(all []matrix.Covered) string {
 	}
 	text := fmt.Sprintf("%d statements of the contract, %d with a test", contract, tested)
 	if own > 0 {
-		text += fmt.Sprintf("; %d more that a finding added", own)
+		text += fmt.Sprintf("; %d more of the suites' own", own)
 	}
 	return text
 }

@@ -135,7 +135,7 @@ var getPA = []Statement{
 	},
 	{
 		ID: "PA-19", Suite: "get_pa",
-		Promise:  "A dma-buf of a device's BAR has the BAR's address as long as the device has its memory space; after losing it, or a reset, EINVAL until it is mapped anew. Without PCI_P2PDMA there is none: ENOTTY.",
+		Promise:  "A dma-buf of a device's BAR has the BAR's address as long as the device has its memory space; after losing it, EINVAL until it is mapped anew. Without PCI_P2PDMA there is none: ENOTTY.",
 		Source:   []string{"drivers/iommu/iommufd/io_pagetable.c:888-891", "drivers/iommu/iommufd/pages.c:1438-1456", "drivers/vfio/pci/vfio_pci_dmabuf.c:221-334"},
 		Requires: onNoiommu,
 		Evidence: []string{"VFIO_DEVICE_ATTACH_IOMMUFD_PT", "dma-buf.answers", "sysfs.reads"},
@@ -146,5 +146,12 @@ var getPA = []Statement{
 		Source:   []string{"drivers/iommu/iommufd/hwpt_noiommu.c:50-56", "drivers/iommu/iommufd/io_pagetable.c:899"},
 		Requires: also(onNoiommu, MemoryAbove4G, Hugepages),
 		Evidence: []string{"IOMMU_IOAS_MAP", "IOMMU_IOAS_NOIOMMU_GET_PA", "pagemap.reads", "high.pages"},
+	},
+	{
+		ID: "PA-21", Suite: "get_pa",
+		Promise:  "A reset of a device, or of the bus that it has alone, takes the address of a dma-buf of its BAR away: EINVAL until it is mapped anew.",
+		Source:   []string{"drivers/vfio/pci/vfio_pci_core.c:1336-1339", "drivers/vfio/pci/vfio_pci_core.c:2578-2611"},
+		Requires: also(onNoiommu, P2PDMA, Reset),
+		Evidence: []string{"VFIO_DEVICE_RESET", "VFIO_DEVICE_PCI_HOT_RESET", "IOMMU_IOAS_NOIOMMU_GET_PA", "IOMMU_IOAS_NOIOMMU_GET_PA:EINVAL"},
 	},
 }

@@ -85,19 +85,6 @@ func deviceMemory(t *lab.T) {
 		revoked("with memory space again")
 		t.Must(ioas.MapFile(buffer.Fd(), 0, size, again), "%s: map BAR0 again", d.Model)
 		ioas.ExpectPA(again, most, start, size)
-		if info, err := dev.Info(); t.OK(err, "%s: VFIO_DEVICE_GET_INFO", d.Model) && info.Flags&uapi.VFIO_DEVICE_FLAGS_RESET != 0 {
-			_, err := dev.IoctlValue(uapi.VFIO_DEVICE_RESET, 0)
-			t.OK(err, "%s: VFIO_DEVICE_RESET", d.Model)
-			ioas.ExpectNoPA(again, most, unix.EINVAL)
-			remapped(t, ioas, again, buffer, start, size)
-		}
-		if d.Has.Functions == 1 && !strings.HasPrefix(d.BDF, "0000:00:") { // alone behind a port
-			arg := uapi.PCIHotReset{Argsz: uint32(unsafe.Sizeof(uapi.PCIHotReset{}))}
-			_, err := dev.Ioctl(uapi.VFIO_DEVICE_PCI_HOT_RESET, unsafe.Pointer(&arg))
-			t.OK(err, "%s: VFIO_DEVICE_PCI_HOT_RESET", d.Model)
-			ioas.ExpectNoPA(again, most, unix.EINVAL)
-			remapped(t, ioas, again, buffer, start, size)
-		}
 		t.Must(dev.Close(), "close the cdev")
 		revoked("after close")
 		for _, area := range []struct{ at, length uint64 }{{at, size}, {atPart, page}, {again, size}} {
@@ -111,12 +98,37 @@ func deviceMemory(t *lab.T) {
 	}
 }
 
-// remapped maps a revoked dma-buf of a BAR anew, where it was.
-func remapped(t *lab.T, ioas *lab.IOAS, at uint64, buffer *uapi.File, start, size uint64) {
-	_, err := ioas.Unmap(at, size)
-	t.OK(err, "unmap what is revoked")
-	t.Must(ioas.MapFile(buffer.Fd(), 0, size, at), "map what was revoked")
-	ioas.ExpectPA(at, most, start, size)
+// PA-21: a reset takes the address away, be it of the device or of its bus.
+func resetRevokes(t *lab.T) {
+	for _, d := range t.Devices {
+		alone := d.Has.Functions == 1 && !strings.HasPrefix(d.BDF, "0000:00:") // behind a port
+		if !d.Has.FLR && !alone {
+			continue
+		}
+		dev, ioas := t.ToAttached(d)
+		start, size := bars(t, d, 0)
+		dev.SetMemory(true)
+		buffer := exported(t, dev, 0, uapi.RegionDMARange{Length: size})
+		t.Must(ioas.MapFile(buffer.Fd(), 0, size, iova), "%s: map BAR0", d.Model)
+		ioas.ExpectPA(iova, most, start, size)
+		revoked := func(err error, what string) {
+			t.OK(err, "%s: %s", d.Model, what)
+			ioas.ExpectNoPA(iova, most, unix.EINVAL)
+			_, err = ioas.Unmap(iova, size)
+			t.OK(err, "%s: unmap what %s revoked", d.Model, what)
+			t.Must(ioas.MapFile(buffer.Fd(), 0, size, iova), "%s: map what %s revoked", d.Model, what)
+			ioas.ExpectPA(iova, most, start, size)
+		}
+		_, err := dev.IoctlValue(uapi.VFIO_DEVICE_RESET, 0)
+		revoked(err, "VFIO_DEVICE_RESET")
+		if alone {
+			arg := uapi.PCIHotReset{Argsz: uint32(unsafe.Sizeof(uapi.PCIHotReset{}))}
+			_, err := dev.Ioctl(uapi.VFIO_DEVICE_PCI_HOT_RESET, unsafe.Pointer(&arg))
+			revoked(err, "VFIO_DEVICE_PCI_HOT_RESET")
+		}
+		t.Must(dev.Close(), "close the cdev")
+		t.Must(buffer.Close(), "close the dma-buf")
+	}
 }
 
 // bars is where a BAR begins and how long it is, as sysfs says.

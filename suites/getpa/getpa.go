@@ -34,6 +34,7 @@ var Tests = []lab.Test{
 	{ID: "PA-18", Run: untouched},
 	{ID: "PA-19", Run: deviceMemory},
 	{ID: "PA-20", Run: highMemory},
+	{ID: "PA-21", Run: resetRevokes},
 }
 
 const (

@@ -104,9 +104,10 @@ func foretell(c matrix.Cell, release string) (contract.Facts, error) {
 func foretoldConfig(text, release string) contract.Config {
 	config := contract.ParseConfig(text)
 	// What other options select is in no fragment (drivers/vfio/Kconfig,
-	// arch/x86/kvm/Kconfig, kernel/power/Kconfig).
+	// arch/x86/kvm/Kconfig, kernel/power/Kconfig, drivers/dma-buf/Kconfig).
 	config.NoiommuCdev = config.Noiommu && config.Cdev && contract.HasGetPA(release)
 	config.KVMVFIO = config.KVM
 	config.PM = strings.Contains(text, "CONFIG_SUSPEND=y\n")
+	config.DMASharedBuffer = strings.Contains(text, "CONFIG_SYNC_FILE=y\n")
 	return config
 }
