@@ -123,12 +123,7 @@ func (c *Cache) clear(ctx context.Context, limit int64) (Cleared, error) {
 	})
 	skipped := map[string]bool{}
 	sources := func() error {
-		gone, err := c.clearSources(ctx, all, skipped, func() bool { return done.After > limit })
-		if len(gone) > 0 {
-			done.Sources = append(done.Sources, gone...)
-			done.After = diskUse(c.Dir) // trees share files: what one took is known when it is gone
-		}
-		return err
+		return c.clearSources(ctx, all, skipped, &done, limit)
 	}
 	if done.After > limit {
 		if err := sources(); err != nil {
@@ -140,7 +135,7 @@ func (c *Cache) clear(ctx context.Context, limit int64) (Cleared, error) {
 			return done, context.Cause(ctx)
 		}
 		s := all[i]
-		gone, err := c.take(s.Key, "build-", c.path("builds", s.Key))
+		freed, gone, err := c.take(s.Key, "build-", c.path("builds", s.Key))
 		if err != nil {
 			return done, err
 		}
@@ -151,7 +146,7 @@ func (c *Cache) clear(ctx context.Context, limit int64) (Cleared, error) {
 		}
 		all = slices.Delete(all, i, i+1)
 		done.Builds = append(done.Builds, s)
-		done.After -= s.Bytes
+		done.After -= freed
 		if err := sources(); err != nil {
 			return done, err
 		}
@@ -160,43 +155,45 @@ func (c *Cache) clear(ctx context.Context, limit int64) (Cleared, error) {
 	return done, nil
 }
 
-// clearSources removes the trees that no build is of, while more says so.
-func (c *Cache) clearSources(ctx context.Context, left []Stored, skipped map[string]bool, more func() bool) ([]string, error) {
+// clearSources removes the trees that no build is of, until the cache has no more
+// than limit.
+func (c *Cache) clearSources(ctx context.Context, left []Stored, skipped map[string]bool, done *Cleared, limit int64) error {
 	needed := map[string]bool{}
 	for _, s := range left {
 		needed[s.source], needed[s.base] = true, true
 	}
 	entries, err := os.ReadDir(c.path("sources"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
+		return err
 	}
-	var gone []string
 	for _, e := range entries {
-		if needed[e.Name()] || !more() {
+		if needed[e.Name()] || done.After <= limit {
 			continue
 		}
 		if ctx.Err() != nil {
-			return gone, context.Cause(ctx)
+			return context.Cause(ctx)
 		}
-		ok, err := c.take(e.Name(), "source-", c.path("sources", e.Name()))
+		freed, gone, err := c.take(e.Name(), "source-", c.path("sources", e.Name()))
 		if err != nil {
-			return gone, err
+			return err
 		}
-		if !ok {
+		if !gone {
 			skipped[e.Name()] = true
 			continue
 		}
-		gone = append(gone, e.Name())
+		done.After -= freed
+		done.Sources = append(done.Sources, e.Name())
 	}
-	return gone, nil
+	return nil
 }
 
-// take removes dir, by one rename first, if nobody makes or uses it.
-func (c *Cache) take(id, making, dir string) (bool, error) {
+// take removes dir, by one rename first, if nobody makes or uses it, and says how
+// many bytes are free for it.
+func (c *Cache) take(id, making, dir string) (freed int64, gone bool, err error) {
 	for _, path := range []string{c.path("locks", making+id), c.useLock(id)} {
 		release, err := lock.Free(path)
 		if err != nil || release == nil {
-			return false, err
+			return 0, false, err
 		}
 		defer release()
 	}
@@ -204,12 +201,19 @@ func (c *Cache) take(id, making, dir string) (bool, error) {
 	// finds it when this farm is killed.
 	work := c.path("tmp", making+id)
 	if err := errors.Join(os.RemoveAll(work), os.MkdirAll(work, 0o755)); err != nil {
-		return false, err
+		return 0, false, err
 	}
-	if err := os.Rename(dir, filepath.Join(work, "gone")); err != nil {
-		return false, err
+	moved := filepath.Join(work, "gone")
+	if err := os.Rename(dir, moved); err != nil {
+		return 0, false, err
 	}
-	return true, os.RemoveAll(work)
+	// Trees share files: what has another name stays.
+	walk(moved, func(st *unix.Stat_t, isDir bool) {
+		if isDir || st.Nlink == 1 {
+			freed += st.Blocks * 512
+		}
+	})
+	return freed, true, os.RemoveAll(work)
 }
 
 func (c *Cache) useLock(id string) string { return c.path("locks", "use-"+id) }
@@ -231,21 +235,28 @@ func (c *Cache) use(id string) error {
 func diskUse(dir string) int64 {
 	var sum int64
 	seen := map[[2]uint64]bool{}
-	filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		var st unix.Stat_t
-		if err != nil || unix.Lstat(path, &st) != nil {
-			return nil
-		}
-		if id := [2]uint64{st.Dev, st.Ino}; st.Nlink > 1 && !d.IsDir() {
+	walk(dir, func(st *unix.Stat_t, isDir bool) {
+		if id := [2]uint64{st.Dev, st.Ino}; st.Nlink > 1 && !isDir {
 			if seen[id] {
-				return nil
+				return
 			}
 			seen[id] = true
 		}
 		sum += st.Blocks * 512
-		return nil
 	})
 	return sum
+}
+
+// walk tells of every file at and below a directory; those that go meanwhile are
+// left out.
+func walk(dir string, tell func(st *unix.Stat_t, isDir bool)) {
+	filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		var st unix.Stat_t
+		if err == nil && unix.Lstat(path, &st) == nil {
+			tell(&st, d.IsDir())
+		}
+		return nil
+	})
 }
 
 // ParseSize reads bytes as people write them: 500M, 20G, 1T, in powers of
