@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/u-root/u-root/pkg/cpio"
@@ -280,5 +281,25 @@ func TestModuleRoot(t *testing.T) {
 	t.Setenv(rootVariable, here)
 	if root, err := moduleRoot(); err != nil || root != here {
 		t.Errorf("found %q (%v), want %q", root, err, here)
+	}
+}
+
+// What a killed farm left goes when nobody can be at work in it.
+func TestSweep(t *testing.T) {
+	dir := t.TempDir()
+	now := time.Now()
+	for name, age := range map[string]time.Duration{workDir + "old": 2 * time.Hour, workDir + "new": 0, "other": 2 * time.Hour} {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Join(path, "in"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(path, now.Add(-age), now.Add(-age)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sweep(dir, now.Add(-time.Hour))
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) != 2 || left[0].Name() != workDir+"new" || left[1].Name() != "other" {
+		t.Errorf("left: %v, %v", left, err)
 	}
 }

@@ -15,10 +15,25 @@ import (
 	"time"
 )
 
+// workDir is how the name of a directory begins that programs are built into.
+const workDir = "noiommu-farm-image-"
+
+// sweep removes the directories that killed farms left, as far as it may: those
+// that were last touched before a time at which nobody can be at work in them.
+func sweep(dir string, before time.Time) {
+	left, _ := filepath.Glob(filepath.Join(dir, workDir+"*"))
+	for _, path := range left {
+		if info, err := os.Lstat(path); err == nil && info.IsDir() && info.ModTime().Before(before) {
+			os.RemoveAll(path)
+		}
+	}
+}
+
 // addPrograms builds main packages with one run of the go command, so that
 // its cache makes an unchanged image cheap. It returns their hash.
 func addPrograms(ctx context.Context, t *tree, root string, programs []GoProgram) (string, error) {
-	tmp, err := os.MkdirTemp("", "noiommu-farm-image-")
+	sweep(os.TempDir(), time.Now().Add(-time.Hour))
+	tmp, err := os.MkdirTemp("", workDir)
 	if err != nil {
 		return "", err
 	}
