@@ -8,6 +8,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"mvdan.cc/sh/v3/interp"
+	"mvdan.cc/sh/v3/syntax"
 )
 
 func TestGiveUpLine(t *testing.T) {
@@ -101,5 +105,32 @@ func TestFindPort(t *testing.T) {
 	}
 	if _, err := findPort(class, "other"); err == nil || !strings.Contains(err.Error(), "other") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A Ctrl-C that ended a program is not left for the command after it, however late
+// the shell gets the signal.
+func TestInterruptIsUsedUp(t *testing.T) {
+	runner, err := interp.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	parse := func(line string) *syntax.Stmt {
+		file, err := syntax.NewParser().Parse(strings.NewReader(line), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return file.Stmts[0]
+	}
+	interrupts := make(chan os.Signal, 1)
+	time.AfterFunc(200*time.Millisecond, func() { interrupts <- os.Interrupt })
+	if carryOut(runner, parse("sh -c 'kill -INT $$'"), interrupts) {
+		t.Error("the rest of the line goes on")
+	}
+	if len(interrupts) > 0 {
+		t.Error("the signal is left for the next command")
+	}
+	if !carryOut(runner, parse("true"), interrupts) {
+		t.Error("the next command was interrupted")
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
@@ -54,6 +55,11 @@ func shell(args []string) error {
 			if e.more = parser.Incomplete(); e.more {
 				return true
 			}
+			// What was pressed before this line is nothing of it.
+			select {
+			case <-interrupts:
+			default:
+			}
 			for _, s := range statements {
 				if !carryOut(runner, s, interrupts) {
 					break
@@ -71,6 +77,9 @@ func shell(args []string) error {
 	return nil
 }
 
+// interrupted is the status of a program that SIGINT ended.
+const interrupted = 128 + uint8(unix.SIGINT)
+
 // carryOut runs one statement, which Ctrl-C ends. It says whether the next one
 // is to be run.
 func carryOut(runner *interp.Runner, s *syntax.Stmt, interrupts <-chan os.Signal) bool {
@@ -86,6 +95,15 @@ func carryOut(runner *interp.Runner, s *syntax.Stmt, interrupts <-chan os.Signal
 		}
 	})
 	err := runner.Run(ctx, s)
+	if status, _ := interp.IsExitStatus(err); status == interrupted {
+		// Its end may be here before the signal that was for the shell too, which must
+		// not be left for the next command.
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+			cancel()
+		}
+	}
 	close(over)
 	wait.Wait()
 	if _, exited := interp.IsExitStatus(err); err != nil && !exited && ctx.Err() == nil {
