@@ -37,7 +37,8 @@ const (
 	ConclusionJUnit = "junit.xml"
 )
 
-// Reopen takes away what a run came to, before somebody goes on with it.
+// Reopen takes away what a run came to. Whoever goes on with one calls it when
+// nothing speaks against that any more.
 func Reopen(dir string) error {
 	for _, name := range []string{ConclusionJSON, ConclusionKTAP, ConclusionJUnit} {
 		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {

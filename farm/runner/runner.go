@@ -58,14 +58,15 @@ type Options struct {
 // for what concerns all of them.
 type Progress struct {
 	Cell string
-	// One of the following is set, or the program has the name "" and a cell begins.
+	// One of the following is set; none, when a cell begins of which no result is
+	// foretold.
 	Run     *results.Run      // the run has its directory, and begins
 	Note    string            // a line of text
 	Build   *kernels.Progress // of a kernel
 	Program string            // a program has started
 	Test    *ktap.Test        // a result line has arrived
 	Judged  *verdict.Cell     // the cell is over
-	Planned int               // so many results are foretold of the cell, which begins
+	Planned int               // the cell begins, and so many results are foretold
 
 	Over bool // the Program is over
 }

@@ -68,9 +68,6 @@ func Carry(ctx context.Context, dir string, opt Options, with Executor) (*Outcom
 	if err != nil {
 		return nil, &fault.Usage{Key: "run", Value: dir, Err: err}
 	}
-	if err := results.Reopen(dir); err != nil {
-		return nil, err
-	}
 	ended := with(ctx, dir, plan, opt)
 	var usage *fault.Usage
 	if errors.As(ended, &usage) {
@@ -193,6 +190,9 @@ func Local(ctx context.Context, dir string, plan *Plan, opt Options) error {
 		return err
 	}
 	if err := r.budget.hold(cells); err != nil {
+		return err
+	}
+	if err := results.Reopen(dir); err != nil {
 		return err
 	}
 	s := &carrier{run: r, dir: dir, plan: plan, builds: plan.Schedule.Builds, changed: sync.NewCond(&sync.Mutex{}), builder: true}

@@ -42,7 +42,7 @@ func Of(t verdict.Test) Failure {
 		if !complained.MatchString(text) {
 			continue
 		}
-		if text = assertion(Steady(text)); !strings.HasPrefix(first, text) {
+		if text = assertion(Steady(text)); text != first && !strings.HasPrefix(first, text+"; ") {
 			f.More = append(f.More, text)
 		}
 	}

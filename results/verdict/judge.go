@@ -69,11 +69,12 @@ func Judge(rec *results.Record) (*Cell, error) {
 			return nil, err
 		}
 	}
-	for _, f := range cell.Findings {
-		cell.tell(severity(f), f.Title)
-	}
 	if rec.Torn {
 		cell.tell(Infra, "the record ends in the middle of a line")
+	}
+	// After all else: what the log says may be known, and excused.
+	for _, f := range cell.Findings {
+		cell.tell(severity(f), f.Title)
 	}
 	if cell.Verdict == "" {
 		// Nothing failed, and nothing passed either.

@@ -61,8 +61,9 @@ func NewHistory(cells []Past, builds []PastBuild) *History {
 	return h
 }
 
-// Standard costs, for what was never run: means of a default nightly on two cores
-// without hardware virtualization. docs/matrix.md has them.
+// Standard costs, for what was never run, measured on two cores without hardware
+// virtualization: of a cell, of the selection nightly and of sanitizers the means of
+// one default nightly, rounded. docs/matrix.md has them.
 const (
 	standardCell  = 50 * time.Second
 	standardCore  = 12 * time.Second // of the core statements alone

@@ -26,6 +26,7 @@ import (
 	"noiommu-farm/farm/matrix/schedule"
 	"noiommu-farm/farm/runner"
 	"noiommu-farm/internal/fault"
+	"noiommu-farm/results"
 )
 
 // Options say how jobs are submitted.
@@ -52,6 +53,9 @@ func Executor(o Options) runner.Executor {
 			if _, err := exec.LookPath(program); err != nil {
 				return &fault.Usage{Key: "--executor", Value: "slurm", Err: fmt.Errorf("%s is not installed (Debian package: slurm-client)", program)}
 			}
+		}
+		if err := results.Reopen(dir); err != nil {
+			return err
 		}
 		c := &cluster{Options: o, dir: dir, plan: plan, opt: opt, logs: filepath.Join(dir, "slurm")}
 		if err := os.MkdirAll(c.logs, 0o755); err != nil {
